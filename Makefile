@@ -1,0 +1,44 @@
+SHELL := bash
+PYTHON ?= python3
+VENV := .venv
+INSTALLED := $(VENV)/.installed
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
+
+.DEFAULT_GOAL := help
+.PHONY: help environment reproduce test lint format
+
+help: ## List the commands
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/make \1|\2/' | column -t -s '|'
+
+environment: $(INSTALLED) ## Install everything into .venv, as requirements.lock says
+
+reproduce: $(INSTALLED) ## Run the main job: data, training, sampling, metrics, report
+	@$(RUN) snakemake
+	@echo "The report is results/default/report/index.html; open it in a browser."
+
+test: $(INSTALLED) ## Run all tests
+	@$(RUN) pytest
+
+lint: $(INSTALLED) ## Check code, workflow, notebooks and types
+	@$(RUN) ruff check
+	@$(RUN) ruff format --check
+	@$(RUN) snakefmt --check Snakefile workflow
+	@$(RUN) nbstripout --verify notebooks/*.ipynb
+	@$(RUN) mypy
+	@$(RUN) snakemake --lint --quiet
+
+format: $(INSTALLED) ## Format code, workflow and notebooks
+	@$(RUN) ruff check --fix
+	@$(RUN) ruff format
+	@$(RUN) snakefmt Snakefile workflow
+	@$(RUN) nbstripout notebooks/*.ipynb
+
+$(INSTALLED): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python " + sys.version.split()[0] \
+	    + ", but 3.11 or later is needed; name one with make PYTHON=...")'
+	@echo "Installing into $(VENV): several GB, some minutes the first time ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --require-hashes --requirement requirements.lock
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@

@@ -1,0 +1,76 @@
+"""Diffusion classifier guidance with classifiers that never saw noise (Vaeth et al. 2025)."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nonrobust_guidance.ground_truth import GaussianMixture
+    from nonrobust_guidance.guidance import (
+        EMA,
+        Adam,
+        ClassifierGuidance,
+        ClipNorm,
+        Identity,
+        NonFiniteGradientError,
+        Normalize,
+        chain,
+        preprocess,
+    )
+    from nonrobust_guidance.guidance.weights import load_torchvision_classifier
+    from nonrobust_guidance.sampling import Step, sample, trajectory
+    from nonrobust_guidance.sampling.pipeline import GuidedPipeline
+    from nonrobust_guidance.schedule import Schedule
+
+__all__ = [
+    "EMA",
+    "Adam",
+    "ClassifierGuidance",
+    "ClipNorm",
+    "GaussianMixture",
+    "GuidedPipeline",
+    "Identity",
+    "NonFiniteGradientError",
+    "Normalize",
+    "Schedule",
+    "Step",
+    "chain",
+    "load_torchvision_classifier",
+    "preprocess",
+    "sample",
+    "trajectory",
+]
+
+_HOME = {
+    "EMA": "guidance",
+    "Adam": "guidance",
+    "ClassifierGuidance": "guidance",
+    "ClipNorm": "guidance",
+    "GaussianMixture": "ground_truth",
+    "GuidedPipeline": "sampling.pipeline",
+    "Identity": "guidance",
+    "NonFiniteGradientError": "guidance",
+    "Normalize": "guidance",
+    "Schedule": "schedule",
+    "Step": "sampling",
+    "chain": "guidance",
+    "load_torchvision_classifier": "guidance.weights",
+    "preprocess": "guidance",
+    "sample": "sampling",
+    "trajectory": "sampling",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used: torch takes seconds, and errors and configs do without it."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return sorted(__all__)

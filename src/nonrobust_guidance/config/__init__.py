@@ -1,0 +1,12 @@
+"""A run's configuration: read, checked against the schema and against itself, and completed with defaults."""
+
+from nonrobust_guidance.config.reading import (
+    MODEL_SECTIONS,
+    load_config,
+    read_scalars,
+    resolve_config,
+    sample_files,
+    write_config,
+)
+
+__all__ = ["MODEL_SECTIONS", "load_config", "read_scalars", "resolve_config", "sample_files", "write_config"]

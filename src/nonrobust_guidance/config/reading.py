@@ -1,0 +1,138 @@
+"""From a YAML file to a configuration in which nothing is left to look up."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from nonrobust_guidance.config.contradictions import check_methods, check_metrics, check_models
+from nonrobust_guidance.config.schema import load_schema, schema_violation
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
+
+MODEL_SECTIONS = ("dataset", "diffusion", "classifiers")
+"""All that the data and the checkpoints are made from; runs of the same dataset may share them."""
+
+
+def load_config(path: Path, *, complete: bool = True) -> dict[str, Any]:
+    """Read a configuration file, check it and fill in the defaults.
+
+    Args:
+        path: a YAML file.
+        complete: whether all sections must be there, or only `MODEL_SECTIONS`.
+
+    Raises:
+        UserError: if the file cannot be read, or a key or value in it is wrong.
+    """
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); name an existing file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" at line {mark.line + 1}" if mark else ""
+        raise UserError(f"{path} is not valid YAML{where}; correct it, and indent with spaces only") from None
+    return resolve_config(raw, str(path), complete=complete)
+
+
+def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str, Any]:
+    """Return the configuration with all defaults filled in, its keys in the schema's order; twice is the same as once.
+
+    A guided method comes out with its own ``objective``, ``interval``, ``on_nonfinite``, ``num_samples`` and a list of
+    stabilizers, an unguided one with ``classifier`` None and ``num_samples``.
+
+    Args:
+        raw: what the file holds.
+        source: the file's name, for messages.
+        complete: whether all sections must be there, or only `MODEL_SECTIONS`.
+
+    Raises:
+        UserError: if a key is unknown or missing, a value is wrong, or two values contradict each other.
+    """
+    schema = load_schema()
+    if not complete:
+        schema = {**schema, "required": list(MODEL_SECTIONS)}
+    violation = schema_violation(schema, raw)
+    if violation:
+        raise UserError(f"{source}: {violation}")
+    config = _with_defaults(schema, raw, schema)
+    try:
+        check_models(config)
+        if "metrics" in config:
+            check_metrics(config)
+        if "sampling" in config:
+            check_methods(config)
+            _complete_methods(config["sampling"])
+    except UserError as contradiction:
+        raise UserError(f"{source}: {contradiction}") from None
+    return config
+
+
+def write_config(config: Mapping[str, Any], path: Path) -> None:
+    """Write a configuration as YAML, and leave the file alone where it already says the same."""
+    text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None, width=120)
+    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
+        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def read_scalars(value: Any) -> Any:
+    """Read the texts in a nested value as YAML reads them; Snakemake hands over what ``--config`` nests as texts."""
+    match value:
+        case str():
+            return yaml.safe_load(value)
+        case Mapping():
+            return {key: read_scalars(item) for key, item in value.items()}
+        case list():
+            return [read_scalars(item) for item in value]
+    return value
+
+
+def sample_files(config: Mapping[str, Any]) -> list[str]:
+    """List the files that a run draws, relative to its samples' folder; unguided ones have scale 0 and no target."""
+    sampling = config["sampling"]
+    return [
+        f"{name}/scale-{scale:g}/seed-{seed}/{target}.npz"
+        for name, method in sampling["methods"].items()
+        for scale in (method["scales"] if method["classifier"] else [0])
+        for seed in sampling["seeds"]
+        for target in (sampling["targets"] if method["classifier"] else ["any"])
+    ]
+
+
+def _with_defaults(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    if isinstance(value, list):
+        return [_with_defaults(schema.get("items", {}), item, root) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    known, others = schema.get("properties", {}), schema.get("additionalProperties") or {}
+    filled = {}
+    for key, part in known.items():
+        if key in value:
+            filled[key] = _with_defaults(part, value[key], root)
+        elif "default" in part:
+            filled[key] = _with_defaults(part, copy.deepcopy(part["default"]), root)
+    return filled | {key: _with_defaults(others, item, root) for key, item in value.items() if key not in known}
+
+
+def _complete_methods(sampling: dict[str, Any]) -> None:
+    """Give every method its own copy of what it may leave to the run, so that nobody has to look in two places."""
+    for name, method in sampling["methods"].items():
+        count = {"num_samples": method.get("num_samples", sampling["num_samples"])}
+        if method.get("classifier") is None:
+            sampling["methods"][name] = {"classifier": None} | count
+            continue
+        stabilizer = method.get("stabilizer", [])
+        inherited = {
+            "objective": sampling["objective"],
+            "stabilizer": [stabilizer] if isinstance(stabilizer, dict) else stabilizer,
+            "interval": [0.0, 1.0],
+            "on_nonfinite": "raise",
+        }
+        own = {key: value for key, value in method.items() if key != "stabilizer"}
+        sampling["methods"][name] = {"classifier": None, "at": None, "scales": None} | inherited | own | count

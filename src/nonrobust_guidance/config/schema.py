@@ -1,0 +1,136 @@
+"""The schema of a run, and its violations as sentences."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from jsonschema.validators import extend
+
+from nonrobust_guidance.errors import UserError
+
+SCHEMA_FILE = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.yaml"
+
+_TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "integer": "a whole number",
+    "number": "a finite number",
+    "string": "a text",
+    "boolean": "true or false",
+    "null": "null",
+}
+_BOUNDS = {
+    "minimum": "at least",
+    "maximum": "at most",
+    "exclusiveMinimum": "greater than",
+    "exclusiveMaximum": "less than",
+}
+
+
+@cache
+def load_schema() -> dict[str, Any]:
+    """Read the closed JSON Schema of a run.
+
+    Raises:
+        UserError: if the package is installed without the repository around it.
+    """
+    if not SCHEMA_FILE.is_file():
+        raise UserError(f"{SCHEMA_FILE} is missing; install the package from its repository with pip install -e .")
+    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+
+
+def schema_violation(schema: Mapping[str, Any], value: Any) -> str | None:
+    """Return the first violation as a sentence that names the key and says what to do, or None."""
+    error = next(_Validator(schema).iter_errors(value), None)
+    return _sentence(error) if error else None
+
+
+def instead(name: str, known: Sequence[str]) -> str:
+    """Suggest the known name that the given one looks like, or else list all of them."""
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"use {' or '.join(known)}"
+
+
+def _is_integer(_checker: Any, value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(_checker: Any, value: Any) -> bool:
+    return _is_integer(_checker, value) or (isinstance(value, float) and math.isfinite(value))
+
+
+# JSON Schema itself takes 3.0 for an integer, and YAML can say .inf and .nan.
+_Validator = extend(
+    Draft202012Validator,
+    type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine("number", _is_number),
+)
+
+
+def _sentence(error: ValidationError) -> str:
+    path, value, rule = list(error.absolute_path), cast(Any, error.instance), cast(Any, error.validator_value)
+    key = _key(path) or "the file"
+    match error.validator:
+        case "additionalProperties":
+            known = list(cast(Any, error.schema)["properties"])
+            unknown = next(name for name in value if name not in known)
+            return f"{_key([*path, unknown])} is an unknown key; {instead(str(unknown), known)}"
+        case "required":
+            return f"{_key([*path, next(name for name in rule if name not in value)])} is missing; add it"
+        case "type":
+            return f"{key} is {_shown(value)}; give {_type_names(rule)}{_number_hint(value, rule)}"
+        case "enum":
+            return f"{key} is {_shown(value)}, which is unknown; {instead(str(value), rule)}"
+        case "pattern":
+            letters = "letters, digits, - and _" if "A-Z" in rule else "lower-case letters, digits and _"
+            subject = f"{key} has the name" if "propertyNames" in error.absolute_schema_path else f"{key} is"
+            return f"{subject} {_shown(value)}; use only {letters}"
+        case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
+            return f"{key} is {value}; give a number {_BOUNDS[error.validator]} {rule}"
+        case "uniqueItems":
+            return f"{key} lists a value twice; remove one"
+        case "minItems" | "minProperties":
+            return f"{key} has {len(value)} entries; give at least {rule}"
+        case "maxItems":
+            return f"{key} has {len(value)} entries; give at most {rule}"
+    return f"{key} is {_shown(value)}: {error.message}"
+
+
+def _key(path: Sequence[Any]) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case str():
+            return f"'{value}'"
+        case None:
+            return "empty"
+        case Mapping():
+            return "a mapping"
+        case list():
+            return "a list"
+        case bool():
+            return str(value).lower()
+    return str(value)
+
+
+def _type_names(types: str | Sequence[str]) -> str:
+    return " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
+
+
+def _number_hint(value: Any, types: str | Sequence[str]) -> str:
+    if not isinstance(value, str) or "number" not in types:
+        return ""
+    try:
+        text = str(float(value))
+    except ValueError:
+        return ""
+    # YAML takes 1e-3, without a point, for a text.
+    return f", written as {float(value):.1e}" if "e" in text else f", written as {text}"

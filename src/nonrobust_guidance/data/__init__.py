@@ -1,0 +1,7 @@
+"""Datasets: drawn or read, written once as arrays with a manifest, opened memory-mapped."""
+
+from nonrobust_guidance.data.prepare import prepare_data
+from nonrobust_guidance.data.sportballs import SportBalls
+from nonrobust_guidance.data.storage import Example, Split, load_split, verify_dataset, write_dataset
+
+__all__ = ["Example", "Split", "SportBalls", "load_split", "prepare_data", "verify_dataset", "write_dataset"]

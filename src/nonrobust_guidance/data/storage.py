@@ -1,0 +1,181 @@
+"""Datasets on disk: three arrays per split and a manifest, which is written last and vouches for them."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.format import open_memmap
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
+
+_MANIFEST = "manifest.json"
+_AGAIN = "run prepare-data again"
+_ARRAYS = ("images", "labels", "factors")
+
+
+class Example(NamedTuple):
+    """One image uint8 (H, W, 3), its class, and its known factors float32 (F,)."""
+
+    image: NDArray[np.uint8]
+    label: int
+    factors: NDArray[np.float32]
+
+
+class Split(NamedTuple):
+    """Images uint8 (N, H, W, 3), labels int64 (N,), factors float32 (N, F), memory-mapped, and the names of both."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    factors: NDArray[np.float32]
+    classes: tuple[str, ...]
+    factor_names: tuple[str, ...] = ()
+
+
+def write_dataset(
+    folder: Path,
+    settings: Mapping[str, Any],
+    classes: Sequence[str],
+    factors: Sequence[str],
+    splits: Mapping[str, Sequence[int]],
+    example: Callable[[int], Example],
+) -> None:
+    """Write a dataset, one example at a time; whenever this is interrupted, ``folder`` holds no half of it.
+
+    Args:
+        folder: Where the splits and ``manifest.json`` go; other files there stay.
+        settings: The dataset section of the configuration, with at least ``kind``, ``name`` and ``image_size``.
+        classes: Class names in label order.
+        factors: Names of the factors' columns, empty where nothing is known.
+        splits: The indices of each split's examples.
+        example: Gives the example of an index.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob(".preparing-*"):
+        shutil.rmtree(stale, ignore_errors=True)
+    staging = folder / f".preparing-{os.getpid()}"
+    manifest: dict[str, Any] = {key: settings[key] for key in ("kind", "name", "image_size")}
+    manifest |= {"classes": list(classes), "factors": list(factors), "settings": dict(settings), "splits": {}}
+    try:
+        for split, indices in splits.items():
+            (staging / split).mkdir(parents=True)
+            arrays = {
+                name: open_memmap(staging / split / f"{name}.npy", "w+", dtype, shape)
+                for name, (dtype, shape) in _layout(manifest, len(indices)).items()
+            }
+            for row, index in enumerate(tqdm(indices, desc=f"{settings['name']} {split}", unit="image")):
+                for name, value in zip(_ARRAYS, example(index), strict=True):
+                    arrays[name][row] = value
+            for array in arrays.values():
+                array.flush()
+            counts = np.bincount(arrays["labels"], minlength=len(classes))
+            manifest["splits"][split] = {
+                "count": len(indices),
+                "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
+                "sha256": {f"{name}.npy": _sha256(staging / split / f"{name}.npy") for name in _ARRAYS},
+            }
+        (folder / _MANIFEST).unlink(missing_ok=True)
+        for split in splits:
+            shutil.rmtree(folder / split, ignore_errors=True)
+            (staging / split).rename(folder / split)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    text = json.dumps(manifest, indent=2, default=str) + "\n"
+    write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
+
+
+def load_split(folder: Path, split: str) -> Split:
+    """Open one split, memory-mapped for reading.
+
+    Raises:
+        UserError: The manifest or an array is missing, cut off, or not what the manifest says.
+    """
+    manifest = _load_manifest(folder)
+    if split not in manifest["splits"]:
+        known = ", ".join(manifest["splits"])
+        raise UserError(f"{folder / _MANIFEST} lists no split {split}; ask for one of {known}")
+    entry = manifest["splits"][split]
+    arrays = {}
+    for name, (dtype, shape) in _layout(manifest, entry["count"]).items():
+        path = folder / split / f"{name}.npy"
+        try:
+            arrays[name] = np.load(path, mmap_mode="r")
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; {_AGAIN}") from None
+        except (OSError, ValueError, EOFError):
+            raise UserError(f"{path} is cut off or no array file; {_AGAIN}") from None
+        found = arrays[name]
+        if found.shape != shape or found.dtype != dtype:
+            raise UserError(
+                f"{path} holds {found.dtype} {found.shape} where the manifest says {np.dtype(dtype)} {shape}; {_AGAIN}"
+            )
+    labels = arrays["labels"]
+    counts = [int(np.sum(labels == label)) for label in range(len(manifest["classes"]))]
+    if counts != list(entry["class_counts"].values()):
+        raise UserError(f"{folder / split / 'labels.npy'} has other class counts than the manifest; {_AGAIN}")
+    return Split(arrays["images"], labels, arrays["factors"], tuple(manifest["classes"]), tuple(manifest["factors"]))
+
+
+def verify_dataset(folder: Path) -> None:
+    """Recompute every array file's SHA-256.
+
+    Raises:
+        UserError: The manifest cannot be used, or a file is missing or not the one that was written.
+    """
+    for split, entry in _load_manifest(folder)["splits"].items():
+        for name, expected in entry["sha256"].items():
+            path = folder / split / name
+            if not path.is_file():
+                raise UserError(f"{path} is missing; {_AGAIN}")
+            if _sha256(path) != expected:
+                raise UserError(f"{path} has changed since it was prepared; {_AGAIN}")
+
+
+def _load_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / _MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; run prepare-data with {folder} as its output first") from None
+    except (OSError, ValueError):
+        raise UserError(f"{path} cannot be read as JSON; {_AGAIN}") from None
+    if not _is_manifest(manifest):
+        raise UserError(f"{path} is not the manifest of a dataset; {_AGAIN}")
+    return manifest
+
+
+def _is_manifest(manifest: Any) -> bool:
+    try:
+        names = [*manifest["classes"], *manifest["factors"], manifest["kind"], manifest["name"]]
+        entries = list(manifest["splits"].values())
+        numbers = [manifest["image_size"], *(entry["count"] for entry in entries)]
+        numbers += [count for entry in entries for count in entry["class_counts"].values()]
+        files = [set(entry["sha256"]) for entry in entries]
+    except (AttributeError, KeyError, TypeError):
+        return False
+    return (
+        all(isinstance(name, str) for name in names)
+        and all(isinstance(number, int) for number in numbers)
+        and all(listed == {f"{name}.npy" for name in _ARRAYS} for listed in files)
+    )
+
+
+def _layout(manifest: Mapping[str, Any], count: int) -> dict[str, tuple[type, tuple[int, ...]]]:
+    size = manifest["image_size"]
+    return {
+        "images": (np.uint8, (count, size, size, 3)),
+        "labels": (np.int64, (count,)),
+        "factors": (np.float32, (count, len(manifest["factors"]))),
+    }
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

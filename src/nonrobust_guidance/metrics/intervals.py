@@ -1,0 +1,101 @@
+"""95% intervals: for shares, for distances, and for the difference between two numbers that each have one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A number and the interval it comes with."""
+
+    value: float
+    low: float
+    high: float
+
+    def scaled(self, factor: float) -> Interval:
+        """Return the interval of the number times a positive factor."""
+        return Interval(self.value * factor, self.low * factor, self.high * factor)
+
+
+def wilson_interval(successes: int, n: int, level: float = LEVEL) -> tuple[float, float]:
+    """Return the score interval (low, high), within [0, 1], of a share (Wilson 1927).
+
+    Args:
+        successes: 0 .. n.
+        n: trials, at least 1.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: if the counts are impossible.
+    """
+    if n < 1 or not 0 <= successes <= n:
+        raise ValueError(f"{successes} successes of {n} trials have no interval; give 0 .. n of at least one.")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    share = successes / n
+    centre = (share + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
+    # At 0 and n the formula ends at exactly 0 and 1, up to rounding.
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == n else centre + half
+    return low, high
+
+
+def bootstrap_interval(
+    estimate: float,
+    statistic: Callable[[NDArray[np.int64]], float],
+    n: int,
+    resamples: int,
+    seed: int,
+    level: float = LEVEL,
+) -> tuple[float, float]:
+    """Return the percentile interval (low, high) of resampled rows, moved so that their mean is the estimate.
+
+    A Frechet distance of n rows is biased upward, and that of n rows drawn with replacement from them once more, so the
+    plain percentile interval lies above the estimate and misses it. Moved back by the bootstrap's own measure of
+    that bias, it covers what the estimator yields on average at this n, which is what cells of one n are compared by.
+
+    Args:
+        estimate: the statistic of all rows, at least 0.
+        statistic: maps row indices (n,) to a number.
+        n: rows.
+        resamples: replicates, at least 1.
+        seed: of the resampling.
+        level: coverage, in (0, 1).
+    """
+    rng = np.random.default_rng(seed)
+    replicates = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    low, high = np.quantile(replicates - replicates.mean(), [(1 - level) / 2, (1 + level) / 2])
+    return max(0.0, float(estimate + low)), float(estimate + high)
+
+
+def difference(a: Interval, b: Interval) -> Interval:
+    """Return a - b with the interval that follows from theirs, for independent a and b.
+
+    The square-and-add rule (Zou & Donner 2008); with Wilson intervals it is Newcombe's (1998) method 10.
+    """
+    value = a.value - b.value
+    below = math.hypot(a.value - a.low, b.high - b.value)
+    above = math.hypot(a.high - a.value, b.value - b.low)
+    return Interval(value, value - below, value + above)
+
+
+def mean_of(parts: list[Interval]) -> Interval:
+    """Return the mean of independent numbers, its interval by the same square-and-add rule.
+
+    Raises:
+        ValueError: if there are none.
+    """
+    if not parts:
+        raise ValueError("The mean of no numbers has no interval.")
+    value = sum(part.value for part in parts) / len(parts)
+    below = math.hypot(*(part.value - part.low for part in parts)) / len(parts)
+    above = math.hypot(*(part.high - part.value for part in parts)) / len(parts)
+    return Interval(value, value - below, value + above)

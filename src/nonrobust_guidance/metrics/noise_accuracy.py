@@ -1,0 +1,75 @@
+"""How classifiers stand noise: accuracy at levels of the forward process, with and without one-step denoising."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from nonrobust_guidance.data import load_split
+from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
+from nonrobust_guidance.models import load_classifier, load_diffusion
+from nonrobust_guidance.models.images import to_unit_range
+from nonrobust_guidance.sampling.denoiser import Denoiser, network_device, predict
+from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.schedule import Schedule, Transition
+
+BATCH_SIZE = 128
+
+
+def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
+    """Measure every classifier but the judge on noised test images and write the table, a row a level.
+
+    The levels are ``metrics.noise_levels`` timesteps spread evenly from the first to the last. At each, the classifiers
+    see ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps`` (xt) and its one-step denoised prediction (x0), clamped to
+    [-1, 1]. The noise of image i is a function of (``metrics.bootstrap.seed``, i), the same at every level.
+
+    Args:
+        config: the run's validated configuration.
+        data_folder: the prepared data set.
+        checkpoints: a folder for each model.
+        output_csv: written atomically.
+
+    Raises:
+        UserError: if a file is missing, truncated or of another kind.
+    """
+    settings = config["metrics"]
+    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
+    names = [name for name in config["classifiers"] if name != settings["judge"]]
+    classifiers = {name: load_classifier(checkpoints / name) for name in names}
+    test = load_split(data_folder, "test")
+    x_0 = to_unit_range(test.images[: settings["num_noise_images"]])
+    labels = np.asarray(test.labels[: len(x_0)])
+    eps = SampleNoise(settings["bootstrap"]["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0)
+    rows = []
+    transitions = list(schedule.transitions())[::-1]  # the cleanest first
+    for level in tqdm(noise_levels(len(schedule), settings["noise_levels"]), desc="noise accuracy", unit="level"):
+        t, alpha_bar = transitions[level].t, transitions[level].alpha_bar
+        x_t = schedule.add_noise(x_0, eps, torch.full((len(x_0),), t))
+        for at, x in {"xt": x_t, "x0": denoise(unet, schedule, x_t, transitions[level])}.items():
+            for name, classifier in classifiers.items():
+                p = torch.cat([probabilities_of(classifier, batch) for batch in x.split(BATCH_SIZE)]).numpy()
+                row = {"classifier": name, "at": at, "t": t, "alpha_bar": alpha_bar, "n": len(x_0)}
+                rows.append(row | dict(summarize_probabilities(p, labels, "")))
+    table = pd.DataFrame(rows)
+    write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+
+
+def noise_levels(num_steps: int, count: int) -> list[int]:
+    """Return at most ``count`` distinct levels, spread evenly over 0 .. num_steps - 1 with both ends."""
+    return np.unique(np.linspace(0, num_steps - 1, count).round().astype(int)).tolist()
+
+
+@torch.no_grad()
+def denoise(denoiser: Denoiser, schedule: Schedule, x_t: Tensor, transition: Transition) -> Tensor:
+    """Return the one-step prediction ``x0_hat`` (N, C, H, W) in [-1, 1] of images at one level, on their device."""
+    device = network_device(denoiser, None)
+    batches = (predict(denoiser, schedule, x.to(device), transition).x0_hat for x in x_t.split(BATCH_SIZE))
+    return torch.cat([x0_hat.to(x_t.device) for x0_hat in batches])

@@ -1,0 +1,130 @@
+"""The unconditional diffusion model: a diffusers U-Net that predicts the noise."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.nn import functional as F
+
+from nonrobust_guidance.data import load_split
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.models.images import to_unit_range
+from nonrobust_guidance.models.training import clear_state, train, write_history
+from nonrobust_guidance.schedule import Schedule
+
+
+def build_unet(settings: dict[str, Any], image_size: int, seed: int) -> UNet2DModel:
+    """Return an untrained U-Net for RGB images (B, 3, image_size, image_size), its weights drawn from the seed.
+
+    Args:
+        settings: block_out_channels; layers_per_block; attention_levels, the levels (0 is the finest) with
+            self-attention; attention_head_dim; norm_num_groups, which should be well below the fewest channels: groups of
+            one channel normalize the brightness away, and samples come out in any tint.
+        image_size: height and width, a multiple of two to the number of levels less one.
+        seed: of the initial weights.
+    """
+    channels = settings["block_out_channels"]
+    attention = [level in settings["attention_levels"] for level in range(len(channels))]
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return UNet2DModel(
+            sample_size=image_size,
+            in_channels=3,
+            out_channels=3,
+            block_out_channels=tuple(channels),
+            layers_per_block=settings["layers_per_block"],
+            attention_head_dim=settings["attention_head_dim"],
+            norm_num_groups=settings["norm_num_groups"],
+            down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
+            up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
+        )
+
+
+class NoisePrediction:
+    """Mean squared error of the predicted noise at uniformly drawn steps (Ho et al. 2020, eq. 14)."""
+
+    def __init__(self, model: UNet2DModel, images: np.ndarray, schedule: Schedule) -> None:
+        """Take the model, uint8 images (N, H, W, 3) and the schedule that noises them."""
+        self.model, self.images, self.num_examples = model, images, len(images)
+        self.alpha_bar = torch.as_tensor(schedule.alpha_bars)
+
+    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Return the loss of the batch at ``indices``."""
+        x_0 = to_unit_range(self.images[indices])
+        t = torch.randint(len(self.alpha_bar), (len(x_0),), generator=generator)
+        eps = torch.randn(x_0.shape, generator=generator)
+        x_t = add_noise(x_0, eps, self.alpha_bar[t])
+        predicted = self.model(x_t, t).sample
+        return F.mse_loss(predicted.float(), eps)
+
+
+def add_noise(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
+    """Return x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps; images (B, C, H, W), alpha_bar (B,)."""
+    a = alpha_bar.view(-1, 1, 1, 1)
+    return a.sqrt().to(x_0.dtype) * x_0 + (1 - a).sqrt().to(x_0.dtype) * eps
+
+
+def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Path) -> None:
+    """Train the run's U-Net on the data's training split and save it as a diffusers folder.
+
+    Raises:
+        UserError: if the data are missing or not what their manifest says.
+    """
+    settings = config["diffusion"]
+    images = load_split(data_folder, "train").images
+    unet = build_unet(settings["unet"], images.shape[1], settings["training"]["seed"])
+    scheduler = DDPMScheduler(
+        num_train_timesteps=settings["schedule"]["num_steps"],
+        beta_start=settings["schedule"]["beta_start"],
+        beta_end=settings["schedule"]["beta_end"],
+        variance_type="fixed_small",
+        clip_sample=True,
+    )
+    objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
+    history = train(objective, settings["training"], output_folder, f"train {settings['name']}")
+    save_diffusion(unet, scheduler, output_folder)
+    write_history(output_folder / "history.csv", history)
+    clear_state(output_folder)
+
+
+def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) -> None:
+    """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent."""
+    temporary = folder / ".saving"
+    shutil.rmtree(temporary, ignore_errors=True)
+    DDPMPipeline(unet, scheduler).save_pretrained(temporary)
+    for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+        target = folder / file.relative_to(temporary)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file.replace(target)
+    shutil.rmtree(temporary)
+
+
+def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
+    """Read a diffusers folder: the U-Net, in evaluation mode and without gradients, and its schedule.
+
+    Raises:
+        UserError: if a file is missing, truncated or of another kind.
+    """
+    for part in ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"):
+        if not (folder / part).is_file():
+            raise UserError(f"{folder / part} is missing: {folder} is no complete diffusers folder; train or fetch it")
+    try:
+        unet, report = UNet2DModel.from_pretrained(
+            folder / "unet", use_safetensors=True, local_files_only=True, output_loading_info=True
+        )
+        if report["missing_keys"] or report["unexpected_keys"]:
+            # diffusers itself only warns, and goes on with random weights.
+            raise ValueError("the weights in unet/ are another network's")
+        scheduler = DDPMScheduler.from_config(json.loads((folder / "scheduler/scheduler_config.json").read_text()))
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{folder} cannot be read as a diffusers folder ({first_line}); make it again") from error
+    return unet.eval().requires_grad_(False), Schedule.from_diffusers(scheduler)

@@ -1,0 +1,1 @@
+"""Stage five: figures, tables and verdicts computed from a run's results, and the pages that show them."""

@@ -1,0 +1,163 @@
+"""Running the notebook and turning it, and the run as a whole, into pages that open offline."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import yaml
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.report.answer import paragraph
+from nonrobust_guidance.report.page import page_html, paragraph_html, table_html
+from nonrobust_guidance.report.pictures import methods_side_by_side, strips_html
+from nonrobust_guidance.report.results import Results
+from nonrobust_guidance.report.tables import best_scales, statement_table
+from nonrobust_guidance.report.verdict import ALL_TARGETS, judge_statements
+
+CONFIG_FILE = "config.yaml"
+
+
+def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
+    """Run a notebook on a run's results and write it as one HTML page that needs no other file and no network.
+
+    Beside the page lie the executed notebook, ``<page>.ipynb``, and ``config.yaml``, the configuration as it was used.
+
+    Args:
+        config: the run's validated configuration.
+        results_folder: holds metrics.csv, noise_accuracy.csv and samples/.
+        notebook: a template with a cell tagged "parameters".
+        output_html: the page.
+
+    Raises:
+        UserError: if the notebook is missing or none, or a cell fails; the failed notebook is then kept.
+    """
+    if not notebook.is_file():
+        raise UserError(f"{notebook} is missing: give the notebook to run")
+    folder = output_html.parent
+    config_file, executed = folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
+    write_atomically(config_file, lambda path: path.write_text(yaml.safe_dump(dict(config), sort_keys=False)))
+    parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
+    execute_notebook(notebook, executed, parameters)
+    title = f"{config['run']}: {notebook.stem}"
+    footer = f'The code that made this page: <a href="{quote(executed.name)}">{html.escape(executed.name)}</a>.'
+    page = page_html(title, notebook_body(executed), footer)
+    write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def render_index(config: Mapping[str, Any], results_folder: Path, output_html: Path) -> None:
+    """Write the page that opens a run: the answer, the verdicts, the best scales, the samples, and links to the rest.
+
+    It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
+
+    Raises:
+        UserError: if a table or a file of samples is missing or none.
+    """
+    results = Results.read(config, results_folder)
+    verdicts = judge_statements(results)
+    target = results.targets[-1]
+    pages = sorted(page for page in output_html.parent.glob("*.html") if page.name != output_html.name)
+    files = [
+        *pages,
+        output_html.parent / CONFIG_FILE,
+        results_folder / "metrics.csv",
+        results_folder / "noise_accuracy.csv",
+    ]
+    body = [
+        "<h1>Guiding diffusion with a classifier that never saw noise</h1>",
+        paragraph_html(f"Run {config['run']}, on {config['dataset']['name']}."),
+        paragraph_html(paragraph(results, verdicts), "answer"),
+        links_html([file for file in files if file.is_file()], output_html.parent),
+        "<h2>The paper's statements</h2>",
+        table_html(statement_table(verdicts)),
+        "<h2>Each method at its best scale</h2>",
+        table_html(best_scales(results, ALL_TARGETS)),
+        f"<h2>The same starting noise, asked for {html.escape(target)}</h2>",
+        strips_html(methods_side_by_side(results, target), "A column starts from the same noise in every row."),
+    ]
+    page = page_html(f"{config['run']}: report", "\n".join(body))
+    write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def links_html(files: list[Path], folder: Path) -> str:
+    """Return links to files, relative to a folder, in one line."""
+    relative = [Path(os.path.relpath(file, folder)).as_posix() for file in files]
+    links = [f'<a href="{quote(path)}">{html.escape(Path(path).name)}</a>' for path in relative]
+    return f"<p>What it made: {', '.join(links)}.</p>"
+
+
+def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]) -> None:
+    """Run a notebook with this very interpreter and write it, executed, atomically.
+
+    Raises:
+        UserError: if it is no notebook or a cell fails; what ran is then kept as ``<output>.failed.ipynb``.
+    """
+    import papermill
+    from nbformat.reader import NotJSONError
+    from papermill.exceptions import PapermillException, PapermillExecutionError
+
+    failed = output.with_suffix(".failed.ipynb")
+    with tempfile.TemporaryDirectory() as scratch, this_interpreter_as_kernel(Path(scratch)):
+        draft = Path(scratch) / output.name
+        try:
+            papermill.execute_notebook(
+                str(notebook), str(draft), dict(parameters), kernel_name="python3", progress_bar=sys.stderr.isatty()
+            )
+        except PapermillExecutionError as error:
+            write_atomically(failed, lambda path: path.write_bytes(draft.read_bytes()))
+            reason = " ".join(f"{error.ename}: {error.evalue}".split())
+            raise UserError(
+                f"cell {error.exec_count} of {notebook} failed ({reason}); what ran is kept in {failed}"
+            ) from error
+        except (NotJSONError, json.JSONDecodeError, PapermillException, AttributeError) as error:
+            raise UserError(f"{notebook} is no notebook that can be run: {' '.join(str(error).split())}") from error
+        write_atomically(output, lambda path: path.write_bytes(draft.read_bytes()))
+    failed.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def this_interpreter_as_kernel(folder: Path) -> Iterator[None]:
+    """Make ``python3`` name a kernel of this interpreter, whatever the user's home folder holds."""
+    kernel = folder / "kernels" / "python3"
+    kernel.mkdir(parents=True)
+    command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]
+    (kernel / "kernel.json").write_text(json.dumps({"argv": command, "display_name": "Python 3", "language": "python"}))
+    private = {name: str(folder / name.lower()) for name in ("IPYTHONDIR", "JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR")}
+    wanted = private | {"JUPYTER_PATH": str(folder), "JUPYTER_PLATFORM_DIRS": "1"}
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def notebook_body(executed: Path) -> str:
+    """Return an executed notebook's text and outputs as HTML, without its code."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input=True,
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+        embed_images=True,
+        mathjax_url="",
+        require_js_url="",
+    )
+    body, _ = exporter.from_filename(str(executed))
+    return body

@@ -1,0 +1,97 @@
+"""What counts as a denoiser, and how it is run."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from nonrobust_guidance.schedule import Prediction, Schedule, Transition
+
+Denoiser = Callable[[Tensor, Tensor], Any]
+"""A diffusers UNet2DModel, or any callable from x_t (B, C, H, W) and t (B,) int64 to an output like x_t."""
+
+
+def predict(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x_t: Tensor,
+    transition: Transition,
+    *,
+    clip: bool = True,
+    autocast: torch.dtype | None = None,
+) -> Prediction:
+    """Run the denoiser once and return what it predicts, in the dtype of ``x_t``.
+
+    Raises:
+        ValueError: if the output is not shaped like ``x_t``.
+    """
+    t = torch.full((len(x_t),), transition.t, device=x_t.device)
+    precision = torch.autocast(x_t.device.type, autocast) if autocast else contextlib.nullcontext()
+    with precision:
+        output = denoiser(model_input(denoiser, x_t), t)
+    output = getattr(output, "sample", output)
+    if not isinstance(output, Tensor) or output.shape != x_t.shape:
+        found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
+        raise ValueError(f"The denoiser returned {found} for x_t {tuple(x_t.shape)}; it must return the same shape.")
+    return schedule.predict(output.to(x_t.dtype).contiguous(), x_t, transition.alpha_bar, clip=clip)
+
+
+def model_input(denoiser: Denoiser, x_t: Tensor) -> Tensor:
+    """Return ``x_t`` as the denoiser takes it best: a diffusers model in its own dtype, on a CPU channels last.
+
+    Channels last is a tenth to a quarter faster there; other models may use view(), which does not go with it.
+    """
+    if not isinstance(denoiser, nn.Module) or not hasattr(denoiser, "config"):
+        return x_t
+    layout = torch.channels_last if x_t.device.type == "cpu" else torch.preserve_format
+    return x_t.to(getattr(denoiser, "dtype", x_t.dtype), memory_format=layout)
+
+
+def image_shape(denoiser: Denoiser, shape: tuple[int, int, int] | None) -> tuple[int, ...]:
+    """Return (C, H, W) as given, or from a diffusers model's configuration.
+
+    Raises:
+        ValueError: if it is not given and the denoiser does not know it, or is not three positive numbers.
+    """
+    if shape is None:
+        config = getattr(denoiser, "config", None)
+        size, channels = getattr(config, "sample_size", None), getattr(config, "in_channels", None)
+        if size is None or channels is None:
+            raise ValueError("The denoiser does not say what images it makes; pass shape=(C, H, W).")
+        return (channels, size, size) if isinstance(size, int) else (channels, *size)
+    if len(shape) != 3 or min(shape) < 1:
+        raise ValueError(f"shape is {tuple(shape)}; give (C, H, W), three positive numbers.")
+    return tuple(shape)
+
+
+def network_device(denoiser: Denoiser, device: torch.device | str | None) -> torch.device:
+    """Return the device as given, or the one the denoiser's weights are on, or the CPU.
+
+    Raises:
+        ValueError: if the denoiser is in training mode, or on another device than the given one.
+    """
+    if not isinstance(denoiser, nn.Module):
+        return torch.device(device or "cpu")
+    if denoiser.training:
+        raise ValueError("The denoiser is in training mode; call its eval() first.")
+    return same_device("denoiser", denoiser, device)
+
+
+def same_device(what: str, module: nn.Module, device: torch.device | str | None) -> torch.device:
+    """Return the device of the module's weights, which must be the given one.
+
+    Raises:
+        ValueError: if they are elsewhere.
+    """
+    weight = next(module.parameters(), None)
+    if weight is None:
+        return torch.device(device or "cpu")
+    # "cuda" names the current card and "cuda:0" one card: an index that is left out matches any.
+    wanted = torch.device(device) if device is not None else weight.device
+    if wanted.type != weight.device.type or wanted.index not in (None, weight.device.index):
+        raise ValueError(f"The {what} is on {weight.device} and the samples on {wanted}; move it there first.")
+    return weight.device

@@ -1,0 +1,154 @@
+"""Drawing the cells of a run: one method at one scale with one seed, a file of samples for each target."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
+from nonrobust_guidance.models import load_classifier, load_diffusion
+from nonrobust_guidance.models.images import to_uint8
+from nonrobust_guidance.sampling.trajectory import trajectory
+
+UNGUIDED_TARGET = "any"
+PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+STABILIZERS = {
+    "identity": Identity,
+    "ema": EMA,
+    "adam": Adam,
+    "clip_norm": ClipNorm,
+    "normalize": Normalize,
+}
+
+
+def draw_samples(
+    config: dict[str, Any], method: str, scale: float, seed: int, checkpoints: Path, output_folder: Path
+) -> None:
+    """Draw every target of a cell into ``<output_folder>/<target>.npz``: ``arr_0``, uint8 (N, H, W, 3), rounded.
+
+    Sample i is a function of (seed, i) alone. Finished batches wait beside the file, so that a job that was killed
+    goes on where it stopped and writes the same file.
+
+    Raises:
+        UserError: if a checkpoint is missing or damaged.
+    """
+    sampling, settings = config["sampling"], config["sampling"]["methods"][method]
+    diffusion = checkpoints / config["diffusion"]["name"]
+    unet, schedule = load_diffusion(diffusion)
+    schedule = schedule.respaced(sampling["steps"])
+    options = {
+        "sampler": sampling["sampler"],
+        "eta": sampling["eta"],
+        "autocast": PRECISIONS[sampling["precision"]],
+    }
+    origin = [diffusion]
+    guidances: dict[str, ClassifierGuidance | None] = {UNGUIDED_TARGET: None}
+    if settings["classifier"]:
+        origin.append(checkpoints / settings["classifier"])
+        classifier, classes = load_classifier(origin[-1]), config["dataset"]["classes"]
+        guidances = {
+            target: build_guidance(classifier, classes.index(target), scale, settings) for target in sampling["targets"]
+        }
+    batches = split_batches(settings["num_samples"], sampling["batch_size"])
+    relevant = {"method": settings, "scale": scale, "seed": seed, "steps": sampling["steps"], **options}
+    digest = fingerprint(relevant, origin)
+    with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
+        for target, guidance in guidances.items():
+            parts = Parts(output_folder / f".{target}.parts", digest)
+            for indices in batches:
+                if parts.has(indices):
+                    bar.update(len(schedule))
+                    continue
+                steps = trajectory(
+                    unet, schedule, len(indices), seed, guidance=guidance, first_index=indices.start, **options
+                )
+                for step in steps:
+                    images = step.x
+                    bar.update()
+                parts.save(indices, to_uint8(images))
+            write_atomically(output_folder / f"{target}.npz", partial(save_npz, images=parts.merge(batches)))
+            parts.clear()
+
+
+def split_batches(num_samples: int, batch_size: int) -> list[range]:
+    """Return the sample indices of each batch, the last one perhaps shorter."""
+    return [range(i, min(i + batch_size, num_samples)) for i in range(0, num_samples, batch_size)]
+
+
+def build_guidance(classifier: nn.Module, target: int, scale: float, settings: dict[str, Any]) -> ClassifierGuidance:
+    """Return the guidance that a method of the configuration describes, at a scale, toward a class index."""
+    return ClassifierGuidance(
+        classifier,
+        target=target,
+        scale=scale,
+        at=settings["at"],
+        objective=settings["objective"],
+        stabilizer=build_stabilizer(settings["stabilizer"]),
+        interval=tuple(settings["interval"]),
+        on_nonfinite=settings["on_nonfinite"],
+    )
+
+
+def build_stabilizer(settings: list[dict[str, Any]]) -> Stabilizer:
+    """Return the chain of stabilizers that a method names, each with its own arguments."""
+    return chain(*(STABILIZERS[s["name"]](**{k: v for k, v in s.items() if k != "name"}) for s in settings))
+
+
+def save_npz(path: Path, images: np.ndarray) -> None:
+    """Write ``arr_0`` to a path of any name (numpy itself would append its suffix)."""
+    with path.open("wb") as file:
+        np.savez(file, images)
+
+
+def fingerprint(settings: dict[str, Any], checkpoints: list[Path]) -> str:
+    """Return a digest of all that the samples depend on: the settings and the bytes of the weights."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
+    for folder in checkpoints:
+        for weights in sorted(folder.rglob("*.safetensors")):
+            digest.update(weights.read_bytes())
+    return digest.hexdigest()
+
+
+class Parts:
+    """The finished batches of one file, kept while the rest is drawn; those of another origin are dropped."""
+
+    def __init__(self, folder: Path, origin: str) -> None:
+        """Open the folder, empty it if what it holds was drawn from other settings or weights."""
+        self.folder = folder / origin[:16]
+        if folder.exists() and not self.folder.exists():
+            shutil.rmtree(folder)
+
+    def path(self, indices: range) -> Path:
+        """Name the part of these samples."""
+        return self.folder / f"{indices.start:08d}-{indices.stop:08d}.npy"
+
+    def has(self, indices: range) -> bool:
+        """Say whether these samples are drawn."""
+        return self.path(indices).is_file()
+
+    def save(self, indices: range, images: np.ndarray) -> None:
+        """Keep uint8 images (B, H, W, 3)."""
+
+        def write(path: Path) -> None:
+            with path.open("wb") as file:
+                np.save(file, images)
+
+        write_atomically(self.path(indices), write)
+
+    def merge(self, batches: list[range]) -> np.ndarray:
+        """Return all images (N, H, W, 3) in order."""
+        return np.concatenate([np.load(self.path(indices)) for indices in batches])
+
+    def clear(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder.parent, ignore_errors=True)

@@ -1,0 +1,258 @@
+"""The noise schedule: its tables in float64, and what they say about one step of the chain."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PredictionType = Literal["epsilon", "v", "sample"]
+Variance = Literal["fixed_small", "fixed_large"]
+Spacing = Literal["trailing", "leading", "linspace"]
+
+VARIANCE_FLOOR = 1e-20
+EPSILON_TERMINAL_ALPHA_BAR = 1e-4
+
+
+class Prediction(NamedTuple):
+    """What the denoiser says about ``x_t``, whatever it was trained to output; all tensors are (B, C, H, W)."""
+
+    x0: Tensor
+    """One-step prediction of the clean image, as it is."""
+    x0_hat: Tensor
+    """The same, clamped to [-1, 1] where clipping is on."""
+    eps: Tensor
+    """The noise in ``x_t`` that goes with the unclamped ``x0``."""
+
+
+class Transition(NamedTuple):
+    """The constants of one reverse step, from ``x_t`` to the next kept (less noisy) level."""
+
+    t: int
+    """Timestep handed to the network."""
+    alpha_bar: float
+    alpha_bar_prev: float
+    variance: float
+    """``Sigma_t``, floored at 1e-20."""
+    last: bool
+    """Whether the step ends at the clean image: no noise is added there."""
+
+    @property
+    def beta(self) -> float:
+        """``1 - alpha_bar / alpha_bar_prev``."""
+        return 1.0 - self.alpha_bar / self.alpha_bar_prev
+
+    @property
+    def noise_level(self) -> float:
+        """``sqrt(1 - alpha_bar)``, the noise's amplitude in ``x_t``: from 0 (clean) to 1 (noise alone)."""
+        return math.sqrt(1.0 - self.alpha_bar)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """The levels of a diffusion, from the cleanest to the noisiest, and what its network predicts.
+
+    Attributes:
+        alpha_bars: (T,) float64, strictly decreasing, within [0, 1).
+        timesteps: (T,) int64, ascending: what the network is told at each level.
+        prediction: what the network outputs: "epsilon", "v" (Salimans & Ho 2022) or "sample" (the clean image).
+        variance: ``Sigma_t`` of the ancestral step: "fixed_small", the posterior's ``beta_t (1 - abar_{t-1}) /
+            (1 - abar_t)``, or "fixed_large", ``beta_t`` (Ho et al. 2020, section 3.2).
+        spacing: which levels `respaced` keeps.
+        steps_offset: added to the kept timesteps by the spacing "leading".
+        final_alpha_bar: the level at which DDIM ends; below 1 only for schedulers saved with set_alpha_to_one=False.
+
+    Raises:
+        ValueError: if a table has the wrong shape or is not monotone, or a name is unknown.
+    """
+
+    alpha_bars: Tensor
+    timesteps: Tensor
+    prediction: PredictionType = "epsilon"
+    variance: Variance = "fixed_small"
+    spacing: Spacing = "trailing"
+    steps_offset: int = 0
+    final_alpha_bar: float = 1.0
+
+    def __post_init__(self) -> None:
+        """Refuse tables that are no schedule."""
+        for name, kind in (("prediction", PredictionType), ("variance", Variance), ("spacing", Spacing)):
+            require_name(name, getattr(self, name), get_args(kind))
+        if self.alpha_bars.ndim != 1 or self.alpha_bars.shape != self.timesteps.shape or len(self.alpha_bars) == 0:
+            raise ValueError("alpha_bars and timesteps must be one-dimensional and of one length, at least 1.")
+        object.__setattr__(self, "alpha_bars", self.alpha_bars.double().cpu())
+        object.__setattr__(self, "timesteps", self.timesteps.long().cpu())
+        falls = bool((self.alpha_bars.diff() < 0).all()) and bool((self.timesteps.diff() > 0).all())
+        if not falls or not 0.0 <= float(self.alpha_bars[-1]) <= float(self.alpha_bars[0]) < 1.0:
+            raise ValueError("alpha_bars must fall strictly within [0, 1) while timesteps rise; check the betas.")
+
+    @classmethod
+    def linear(
+        cls,
+        num_steps: int,
+        beta_start: float = 1e-4,
+        beta_end: float = 0.02,
+        *,
+        prediction: PredictionType = "epsilon",
+        variance: Variance = "fixed_small",
+        spacing: Spacing = "trailing",
+    ) -> Schedule:
+        """Return the schedule with ``num_steps`` betas on a line from start to end (Ho et al. 2020).
+
+        Raises:
+            ValueError: if there are no steps or a beta is not in (0, 1).
+        """
+        if num_steps < 1:
+            raise ValueError(f"num_steps is {num_steps}; a schedule needs at least one step.")
+        betas = torch.linspace(beta_start, beta_end, num_steps, dtype=torch.float64)
+        return cls.from_betas(betas, prediction=prediction, variance=variance, spacing=spacing)
+
+    @classmethod
+    def from_betas(cls, betas: Tensor, **fields: Any) -> Schedule:
+        """Return the schedule with these betas (T,), each in (0, 1], told to the network as 0 .. T-1."""
+        betas = betas.double()
+        if not bool(((betas > 0) & (betas <= 1)).all()):
+            raise ValueError("Every beta must be greater than 0 and at most 1.")
+        return cls(torch.cumprod(1.0 - betas, dim=0), torch.arange(len(betas)), **fields)
+
+    @classmethod
+    def from_diffusers(cls, scheduler: Any) -> Schedule:
+        """Return the schedule a diffusers scheduler was configured with.
+
+        Takes its betas (after rescale_betas_zero_snr), prediction_type, variance_type, timestep_spacing, steps_offset
+        and set_alpha_to_one; not the number of inference steps, which is `respaced`.
+
+        Raises:
+            TypeError: if it has no betas.
+            ValueError: if it predicts its variance, or predicts something else than epsilon, v or the sample.
+        """
+        if not hasattr(scheduler, "betas") or not hasattr(scheduler, "config"):
+            raise TypeError(
+                f"{type(scheduler).__name__} has no betas; pass a DDPMScheduler or DDIMScheduler of diffusers."
+            )
+        config = scheduler.config
+        kind = config.get("prediction_type", "epsilon")
+        variance = config.get("variance_type", "fixed_small").removesuffix("_log")
+        require_name("the scheduler's prediction_type", kind, ("epsilon", "sample", "v_prediction"))
+        require_name("the scheduler's variance_type", variance, get_args(Variance))
+        return cls.from_betas(
+            scheduler.betas.cpu(),
+            prediction="v" if kind == "v_prediction" else kind,
+            variance=variance,
+            spacing=config.get("timestep_spacing", "leading"),
+            steps_offset=config.get("steps_offset", 0),
+            final_alpha_bar=1.0 if config.get("set_alpha_to_one", True) else float(scheduler.alphas_cumprod[0]),
+        )
+
+    def __len__(self) -> int:
+        """Return the number of reverse steps."""
+        return len(self.alpha_bars)
+
+    @property
+    def betas(self) -> Tensor:
+        """``1 - alpha_bar_t / alpha_bar_{t-1}`` of the kept levels, (T,) float64."""
+        return 1.0 - self.alpha_bars / self._alpha_bars_prev
+
+    @property
+    def variances(self) -> Tensor:
+        """``Sigma_t`` of each reverse step, (T,) float64, floored at 1e-20."""
+        small = self.betas * (1.0 - self._alpha_bars_prev) / (1.0 - self.alpha_bars)
+        return (self.betas if self.variance == "fixed_large" else small).clamp(min=VARIANCE_FLOOR)
+
+    @property
+    def _alpha_bars_prev(self) -> Tensor:
+        return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
+
+    def respaced(self, num_steps: int, spacing: Spacing | None = None) -> Schedule:
+        """Return the schedule that keeps ``num_steps`` of the levels; the network is told their old timesteps.
+
+        The spacings are those of Lin et al. (2024), Table 2: "trailing" keeps the noisiest level, where x_T is what
+        sampling starts from, "leading" keeps the cleanest and not the noisiest, "linspace" keeps both ends. Betas and
+        variances follow from the kept alpha_bars (Nichol & Dhariwal 2021, equation 19).
+
+        Args:
+            num_steps: how many levels to keep, 1 .. T.
+            spacing: another than the schedule's own.
+
+        Raises:
+            ValueError: if there are not that many levels.
+        """
+        total, spacing = len(self), spacing or self.spacing
+        require_name("spacing", spacing, get_args(Spacing))
+        if not 1 <= num_steps <= total:
+            raise ValueError(f"Cannot keep {num_steps} of the schedule's {total} steps; ask for 1 to {total}.")
+        if spacing == "linspace":
+            kept = np.linspace(0, total - 1, num_steps).round()
+        elif spacing == "leading":
+            kept = np.arange(num_steps) * (total // num_steps) + self.steps_offset
+        else:
+            kept = np.round(np.arange(total, 0, -total / num_steps))[:num_steps][::-1] - 1
+        if kept[-1] >= total:
+            raise ValueError(f"steps_offset {self.steps_offset} leads past the last of {total} steps; keep fewer.")
+        index = torch.from_numpy(kept.astype(np.int64))
+        return replace(self, alpha_bars=self.alpha_bars[index], timesteps=self.timesteps[index], spacing=spacing)
+
+    def zero_terminal_snr(self) -> Schedule:
+        """Return the schedule moved so that nothing of the signal is left at the noisiest level.
+
+        Lin et al. (2024), Algorithm 1: ``sqrt(alpha_bar)`` is shifted and scaled, the cleanest level stays. Networks
+        that predict v or the sample end at exactly 0. From epsilon no clean image follows at 0, so there the chain ends
+        at alpha_bar = 1e-4, one percent of the signal's amplitude.
+        """
+        end = math.sqrt(EPSILON_TERMINAL_ALPHA_BAR) if self.prediction == "epsilon" else 0.0
+        root = self.alpha_bars.sqrt()
+        first, last = root[0], root[-1]
+        moved = end + (root - last) * ((first - end) / (first - last))
+        return replace(self, alpha_bars=moved.square())
+
+    def transitions(self) -> Iterator[Transition]:
+        """Yield the constants of the reverse steps, from the noisiest level to the clean image."""
+        columns = (self.timesteps, self.alpha_bars, self._alpha_bars_prev, self.variances)
+        rows = list(zip(*(column.tolist() for column in columns), strict=True))
+        for i in reversed(range(len(rows))):
+            yield Transition(*rows[i], last=i == 0)
+
+    def predict(self, output: Tensor, x_t: Tensor, alpha_bar: float, *, clip: bool = True) -> Prediction:
+        """Return x0 and eps from the network's output at one level.
+
+        Args:
+            output: what the network said, (B, C, H, W).
+            x_t: what it was given, (B, C, H, W).
+            alpha_bar: the level, a float within [0, 1); above 0 where the network predicts epsilon.
+            clip: whether ``x0_hat`` is clamped to [-1, 1].
+        """
+        a, b = math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
+        if self.prediction == "epsilon":
+            x0, eps = (x_t - b * output) / a, output
+        elif self.prediction == "v":
+            x0, eps = a * x_t - b * output, a * output + b * x_t
+        else:
+            x0, eps = output, (x_t - a * output) / b
+        return Prediction(x0, x0.clamp(-1.0, 1.0) if clip else x0, eps)
+
+    def alpha_bars_at(self, t: Tensor) -> Tensor:
+        """Return alpha_bar (B, 1, 1, 1) float64 of the timesteps (B,) the network is told.
+
+        Raises:
+            ValueError: if the schedule has no such timestep.
+        """
+        index = torch.searchsorted(self.timesteps, t.cpu()).clamp(max=len(self) - 1)
+        if not torch.equal(self.timesteps[index], t.cpu().long()):
+            raise ValueError("A timestep is none of the schedule's; take them from schedule.timesteps.")
+        return self.alpha_bars[index].to(t.device).reshape(-1, 1, 1, 1)
+
+    def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        """Return ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise`` (B, C, H, W) at the timesteps ``t`` (B,)."""
+        alpha_bar = self.alpha_bars_at(t)
+        return alpha_bar.sqrt().to(x0.dtype) * x0 + (1.0 - alpha_bar).sqrt().to(x0.dtype) * noise
+
+
+def require_name(what: str, name: object, allowed: tuple[str, ...]) -> None:
+    """Raise a ValueError that lists the allowed names unless ``name`` is one of them."""
+    if name not in allowed:
+        raise ValueError(f"{what} is {name!r}; choose one of {', '.join(map(repr, allowed))}.")

@@ -1,0 +1,90 @@
+"""The Frechet distance against closed forms, clean-fid, and simulation."""
+
+import numpy as np
+import pytest
+from cleanfid.fid import fid_from_feats
+
+from nonrobust_guidance.metrics.frechet import (
+    Gaussian,
+    fast_frechet_distance,
+    frechet_distance,
+    frechet_interval,
+    rank_warning,
+)
+
+
+def test_one_dimension_is_the_squared_distance_of_means_and_deviations() -> None:
+    a, b = np.array([[1.0], [3.0], [5.0]]), np.array([[0.0], [10.0]])  # N(3, 4) and N(5, 50)
+    expected = (3 - 5) ** 2 + (2 - np.sqrt(50)) ** 2
+    assert fast_frechet_distance(a, Gaussian.fit(b)) == pytest.approx(expected)
+    # clean-fid takes two dimensions at least: a second one that is constant, 1 and 4, adds 3 squared.
+    a, b = np.hstack([a, np.full((3, 1), 1.0)]), np.hstack([b, np.full((2, 1), 4.0)])
+    assert frechet_distance(a, Gaussian.fit(b)) == pytest.approx(expected + 9)
+
+
+def test_commuting_covariances_have_a_closed_form() -> None:
+    rng = np.random.default_rng(0)
+    basis, _ = np.linalg.qr(rng.normal(size=(6, 6)))
+    s, r = rng.uniform(0.5, 3, 6), rng.uniform(0.5, 3, 6)
+    rows = whitened(rng, 50, 6) * s @ basis.T + 1.0
+    reference = Gaussian(np.zeros(6), (basis * r**2) @ basis.T, 100)
+    expected = 6 * 1.0 + np.sum((s - r) ** 2)
+    assert frechet_distance(rows, reference) == pytest.approx(expected)
+    assert fast_frechet_distance(rows, reference) == pytest.approx(expected)
+
+
+def whitened(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """Rows whose sample mean is exactly zero and whose sample covariance is exactly the identity."""
+    rows = rng.normal(size=(n, d))
+    rows -= rows.mean(axis=0)
+    return rows @ np.linalg.inv(np.linalg.cholesky(np.cov(rows, rowvar=False))).T
+
+
+@pytest.mark.parametrize(("n", "d"), [(20, 64), (64, 64), (65, 64), (500, 32), (3, 2)])
+def test_both_forms_agree_with_clean_fid(n: int, d: int) -> None:
+    rng = np.random.default_rng(n * d)
+    reference = np.maximum(rng.normal(size=(700, d)) @ rng.normal(size=(d, d)) * 0.2 + 0.3, 0)
+    rows = np.maximum(rng.normal(size=(n, d)) * rng.uniform(0.1, 2, d), 0)
+    expected = float(fid_from_feats(rows, reference))
+    assert frechet_distance(rows, Gaussian.fit(reference)) == pytest.approx(expected, rel=1e-9)
+    assert fast_frechet_distance(rows, Gaussian.fit(reference)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_identical_rows_have_the_distance_of_a_point() -> None:
+    reference = Gaussian.fit(np.random.default_rng(1).normal(size=(300, 8)))
+    rows = np.full((64, 8), 2.0)
+    expected = np.sum((2 - reference.mean) ** 2) + np.trace(reference.covariance)
+    distance = frechet_distance(rows, reference)
+    assert distance == pytest.approx(expected)
+    assert frechet_interval(rows, reference, distance, 20, seed=0) == pytest.approx((expected, expected))
+
+
+@pytest.mark.parametrize(("n", "d"), [(32, 32), (200, 8)])
+def test_interval_covers_what_the_estimator_yields_on_average(n: int, d: int) -> None:
+    rng = np.random.default_rng(d)
+    reference = Gaussian(np.zeros(d), np.diag(1 / np.arange(1, d + 1)), 10_000)
+    scale, shift = np.sqrt(1.4 * np.diag(reference.covariance)), 0.4
+
+    def draw() -> np.ndarray:
+        return rng.normal(size=(n, d)) * scale + shift
+
+    average = np.mean([fast_frechet_distance(draw(), reference) for _ in range(300)])
+    covered = []
+    for trial in range(300):
+        rows = draw()
+        estimate = fast_frechet_distance(rows, reference)
+        low, high = frechet_interval(rows, reference, estimate, 100, seed=trial)
+        assert low <= estimate <= high
+        covered.append(low <= average <= high)
+    assert np.mean(covered) >= 0.92
+
+
+def test_two_rows_at_least() -> None:
+    with pytest.raises(ValueError, match="two rows"):
+        Gaussian.fit(np.zeros((1, 4)))
+
+
+def test_warning_where_a_covariance_has_no_full_rank() -> None:
+    assert rank_warning(65, 5000, 64) == ""
+    assert rank_warning(64, 5000, 64).startswith("64 samples for 64 feature dimensions")
+    assert rank_warning(64, 20, 64).startswith("64 samples and 20 reference images for 64")

@@ -1,0 +1,98 @@
+"""The training loop against closed forms, and a training killed against one that was not."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from nonrobust_guidance.models.training import batch_indices, learning_rate, train, update_average
+
+SETTINGS = {
+    "seed": 5,
+    "steps": 12,
+    "batch_size": 4,
+    "learning_rate": 1e-2,
+    "warmup_steps": 3,
+    "weight_decay": 0.01,
+    "gradient_clip": 1.0,
+    "ema_decay": 0.9,
+    "precision": "fp32",
+    "checkpoint_every": 2,
+}
+
+
+class NoisyRegression:
+    """A model with dropout and batch statistics, and a loss with noise: everything a resumption could forget."""
+
+    num_examples = 10
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        torch.manual_seed(0)
+        self.model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 1))
+        self.data = torch.randn(10, 3)
+        self.stop_at, self.calls = stop_at, 0
+
+    def loss(self, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+        if self.calls == self.stop_at:
+            raise KeyboardInterrupt
+        self.calls += 1
+        x = self.data[indices]
+        return (self.model(x + 0.1 * torch.randn(x.shape, generator=generator)) - x.sum(1, keepdim=True)).square().mean()
+
+
+@pytest.mark.parametrize("stop_at", [1, 2, 7, 11])
+def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, stop_at: int) -> None:
+    undisturbed = NoisyRegression()
+    expected = train(undisturbed, SETTINGS, tmp_path / "a", "a")
+    with pytest.raises(KeyboardInterrupt):
+        train(NoisyRegression(stop_at), SETTINGS, tmp_path / "b", "b")
+    torch.manual_seed(99)  # the global generator must not matter
+    resumed = NoisyRegression()
+    history = train(resumed, SETTINGS, tmp_path / "b", "b")
+    assert resumed.calls == SETTINGS["steps"] - stop_at // 2 * 2, "it went on from the last state"
+    for key, value in undisturbed.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+    assert [row["step"] for row in history] == [row["step"] for row in expected] == [12]
+
+
+def test_a_state_of_other_settings_is_not_used(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(NoisyRegression(stop_at=6), SETTINGS, tmp_path, "first")
+    fresh = NoisyRegression()
+    train(fresh, {**SETTINGS, "learning_rate": 2e-2}, tmp_path, "second")
+    assert fresh.calls == SETTINGS["steps"]
+
+
+def test_a_truncated_state_is_not_used(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        train(NoisyRegression(stop_at=6), SETTINGS, tmp_path, "first")
+    state = tmp_path / "training-state.safetensors"
+    state.write_bytes(state.read_bytes()[:-10])
+    fresh = NoisyRegression()
+    train(fresh, SETTINGS, tmp_path, "second")
+    assert fresh.calls == SETTINGS["steps"]
+
+
+def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
+    settings = {"learning_rate": 1.0, "warmup_steps": 4, "steps": 104}
+    assert [learning_rate(step, settings) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
+    assert learning_rate(54, settings) == pytest.approx(0.5)
+    assert learning_rate(104, settings) == pytest.approx(0.0)
+
+
+def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> None:
+    settings = {"seed": 1, "batch_size": 5}
+    first = np.concatenate([batch_indices(step, 20, settings) for step in range(4)])
+    second = np.concatenate([batch_indices(step, 20, settings) for step in range(4, 8)])
+    assert sorted(first) == sorted(second) == list(range(20))
+    assert first.tolist() != second.tolist()
+
+
+def test_averaged_weights_by_hand() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    average = {"weight": torch.tensor([[2.0]])}
+    nn.init.constant_(model.weight, 4.0)
+    update_average(average, model, 0.75)
+    assert average["weight"].item() == 2.5  # 0.75 * 2 + 0.25 * 4

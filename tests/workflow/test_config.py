@@ -1,0 +1,232 @@
+"""A run's configuration: what is completed, and the sentence for every mistake."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from nonrobust_guidance.config import load_config, read_scalars, resolve_config, sample_files, write_config
+from nonrobust_guidance.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
+TINY = yaml.safe_load((Path(__file__).parents[2] / "config" / "tiny.yaml").read_text())
+REMOVED = object()
+
+
+def changed(key: str, value: object) -> dict:
+    """Return the tiny configuration with the value at a dotted key replaced, added or removed."""
+    config = copy.deepcopy(TINY)
+    *parents, last = key.split(".")
+    section = config
+    for parent in parents:
+        section = section[parent]
+    if value is REMOVED:
+        del section[last]
+    else:
+        section[last] = value
+    return config
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_of_the_repository_are_valid(path):
+    assert load_config(path)["run"] == path.stem
+
+
+def test_defaults_are_filled_in_at_every_level():
+    config = resolve_config(TINY, "tiny.yaml")
+    assert config["dataset"]["classes"] == ["baseball", "basketball", "volleyball", "soccer"]
+    assert config["classifiers"]["judge"]["input_size"] is None
+    assert config["classifiers"]["robust"]["training"]["gradient_clip"] == 1.0
+    assert config["sampling"]["eta"] == 0.0
+
+
+def test_methods_need_no_second_look():
+    raw = changed("sampling.methods.robust_xt.objective", "logit")
+    raw["sampling"]["methods"]["robust_x0"]["stabilizer"] = [
+        {"name": "clip_norm", "max_norm": 1},
+        {"name": "normalize"},
+    ]
+    methods = resolve_config(raw, "tiny.yaml")["sampling"]["methods"]
+    assert methods["unguided"] == {"classifier": None, "num_samples": 12}
+    assert methods["nonrobust_x0_ema09"] == {
+        "classifier": "nonrobust",
+        "at": "x0",
+        "scales": [10],
+        "objective": "log_prob",
+        "stabilizer": [{"name": "ema", "beta": 0.9}],
+        "interval": [0.0, 1.0],
+        "on_nonfinite": "raise",
+        "num_samples": 6,
+    }
+    assert methods["robust_xt"]["objective"] == "logit"
+    assert methods["robust_xt"]["stabilizer"] == []
+    assert methods["robust_x0"]["stabilizer"] == [{"name": "clip_norm", "max_norm": 1}, {"name": "normalize"}]
+
+
+def test_a_resolved_configuration_resolves_to_itself(tmp_path):
+    config = resolve_config(TINY, "tiny.yaml")
+    write_config(config, tmp_path / "config.yaml")
+    assert load_config(tmp_path / "config.yaml") == config
+
+
+def test_order_of_keys_does_not_matter():
+    backwards = {key: TINY[key] for key in reversed(TINY)}
+    backwards["diffusion"] = {key: TINY["diffusion"][key] for key in reversed(TINY["diffusion"])}
+    assert str(resolve_config(backwards, "")) == str(resolve_config(TINY, ""))
+
+
+def test_writing_the_same_again_leaves_the_file_alone(tmp_path):
+    path = tmp_path / "folder" / "config.yaml"
+    write_config(TINY, path)
+    before = path.stat()
+    write_config(TINY, path)
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == (before.st_mtime_ns, before.st_ino)
+    assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
+
+
+def test_sections_of_the_models_stand_alone():
+    models = {key: TINY[key] for key in ("dataset", "diffusion", "classifiers")}
+    assert resolve_config(models, "models.yaml", complete=False)["diffusion"]["name"] == "diffusion"
+    with pytest.raises(UserError, match=r"^models.yaml: run is missing; add it$"):
+        resolve_config(models, "models.yaml")
+
+
+def test_sample_files():
+    raw = changed("sampling.seeds", [0, 7])
+    raw["sampling"]["methods"] = {
+        "unguided": {},
+        "robust_xt": {"classifier": "robust", "at": "xt", "scales": [0.03, 1000000]},
+    }
+    assert sample_files(resolve_config(raw, "")) == [
+        "unguided/scale-0/seed-0/any.npz",
+        "unguided/scale-0/seed-7/any.npz",
+        "robust_xt/scale-0.03/seed-0/baseball.npz",
+        "robust_xt/scale-0.03/seed-0/basketball.npz",
+        "robust_xt/scale-0.03/seed-7/baseball.npz",
+        "robust_xt/scale-0.03/seed-7/basketball.npz",
+        "robust_xt/scale-1e+06/seed-0/baseball.npz",
+        "robust_xt/scale-1e+06/seed-0/basketball.npz",
+        "robust_xt/scale-1e+06/seed-7/baseball.npz",
+        "robust_xt/scale-1e+06/seed-7/basketball.npz",
+    ]
+
+
+def test_nested_overrides_are_read_as_yaml_reads_them():
+    texts = {"sampling": {"steps": "5", "seeds": ["0", "1"], "methods": {"a": {"num_samples": "null"}}}, "run": "x"}
+    numbers = {"sampling": {"steps": 5, "seeds": [0, 1], "methods": {"a": {"num_samples": None}}}, "run": "x"}
+    assert read_scalars(texts) == numbers
+
+
+METHOD = "sampling.methods.robust_xt"
+MISTAKES = [
+    ("runn", 1, "runn is an unknown key; did you mean run?"),
+    ("sampling.batchsize", 1, "sampling.batchsize is an unknown key; did you mean batch_size?"),
+    (f"{METHOD}.scale", 1, f"{METHOD}.scale is an unknown key; did you mean scales?"),
+    ("metrics.judge", REMOVED, "metrics.judge is missing; add it"),
+    ("run", REMOVED, "run is missing; add it"),
+    ("run", "../elsewhere", "run is '../elsewhere'; use only letters, digits, - and _"),
+    ("dataset", None, "dataset is empty; give a mapping"),
+    ("dataset.kind", "sportball", "dataset.kind is 'sportball', which is unknown; did you mean sportballs?"),
+    ("dataset.num_images.train", 0, "dataset.num_images.train is 0; give a number at least 1"),
+    ("dataset.scale_range", [0.8, 0.3], "dataset.scale_range goes from 0.8 to 0.3; give the lower end first"),
+    ("dataset.classes", ["baseball", "tennis"], "dataset.classes[1] is 'tennis', which is unknown; use"),
+    ("dataset.image_size", 17, "dataset.image_size is 17; give a multiple of 2"),
+    ("diffusion.training.steps", 2.5, "diffusion.training.steps is 2.5; give a whole number"),
+    ("diffusion.training.steps", 30.0, "diffusion.training.steps is 30.0; give a whole number"),
+    ("diffusion.training.steps", True, "diffusion.training.steps is true; give a whole number"),
+    ("diffusion.training.learning_rate", "1e-3", "is '1e-3'; give a finite number, written as 0.001"),
+    ("diffusion.training.learning_rate", "1e-5", "is '1e-5'; give a finite number, written as 1.0e-05"),
+    ("diffusion.training.learning_rate", float("inf"), "learning_rate is inf; give a finite number"),
+    ("diffusion.unet.block_out_channels", [32, 40], "block_out_channels is [32, 40]; give multiples of 32"),
+    ("diffusion.unet.attention_levels", [2], "attention_levels goes beyond the last level, 1; remove what is beyond"),
+    ("diffusion.schedule.beta_end", 1.0e-4, "diffusion.schedule.beta_start is greater than beta_end"),
+    ("diffusion.name", "judge", "classifiers.judge has the diffusion model's name; rename one of them"),
+    (
+        "classifiers.robust.architecture",
+        "resnet19",
+        "architecture is 'resnet19', which is unknown; did you mean resnet18?",
+    ),
+    ("classifiers.Robust", TINY["classifiers"]["robust"], "classifiers has the name 'Robust'; use only lower-case"),
+    ("sampling.steps", 41, "sampling.steps is 41; give at most 40"),
+    ("sampling.eta", 0.5, "sampling.eta is for ddim alone"),
+    ("sampling.seeds", [], "sampling.seeds has 0 entries; give at least 1"),
+    ("sampling.seeds", [1, 1], "sampling.seeds lists a value twice; remove one"),
+    (
+        "sampling.targets",
+        ["baseball", "basketbal"],
+        "sampling.targets[1] is 'basketbal', which is no class of the dataset; did",
+    ),
+    ("sampling.methods", {}, "sampling.methods has 0 entries; give at least 1"),
+    (
+        "sampling.methods.robust-xt",
+        {},
+        "sampling.methods has the name 'robust-xt'; use only lower-case letters, digits and _",
+    ),
+    (f"{METHOD}.scales", [-1], f"{METHOD}.scales[0] is -1; give a number greater than 0"),
+    (f"{METHOD}.scales", 3, f"{METHOD}.scales is 3; give a list"),
+    (f"{METHOD}.scales", [1.00000001], f"{METHOD}.scales has 1.00000001, but its folder would be named 1; round"),
+    (f"{METHOD}.scales", REMOVED, f"{METHOD}.scales is missing; add it"),
+    (f"{METHOD}.at", "x_t", f"{METHOD}.at is 'x_t', which is unknown; did you mean xt?"),
+    (
+        f"{METHOD}.classifier",
+        "robus",
+        f"{METHOD}.classifier is 'robus', which is none of the classifiers; did you mean robust?",
+    ),
+    (f"{METHOD}.classifier", "judge", f"{METHOD}.classifier is 'judge', a judge, and a judge must never guide; use"),
+    (
+        f"{METHOD}.classifier",
+        REMOVED,
+        f"{METHOD}.at needs a classifier that guides; add {METHOD}.classifier, or remove at",
+    ),
+    (f"{METHOD}.interval", [0.5, 0.5], f"{METHOD}.interval goes from 0.5 to 0.5"),
+    (f"{METHOD}.interval", [0.5, 2], f"{METHOD}.interval[1] is 2; give a number at most 1"),
+    (
+        f"{METHOD}.stabilizer",
+        {"name": "emma"},
+        f"{METHOD}.stabilizer.name is 'emma', which is unknown; did you mean ema?",
+    ),
+    (f"{METHOD}.stabilizer", {"name": "ema"}, f"{METHOD}.stabilizer.beta is missing; add it"),
+    (f"{METHOD}.stabilizer", {"beta": 0.9}, f"{METHOD}.stabilizer.name is missing; add it"),
+    (
+        f"{METHOD}.stabilizer",
+        [{"name": "adam", "beta": 0.9}],
+        f"{METHOD}.stabilizer[0].beta is an unknown key; did you mean",
+    ),
+    (f"{METHOD}.stabilizer", {"name": "ema", "beta": 1}, f"{METHOD}.stabilizer.beta is 1; give a number less than 1"),
+    ("metrics.judge", "robust", "metrics.judge is 'robust', which is no classifier of the architecture judge_cnn"),
+    ("metrics.noise_levels", 41, "metrics.noise_levels is 41; give at most 40"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "sentence"), MISTAKES, ids=[f"{k}={v!r}"[:60] for k, v, _ in MISTAKES])
+def test_a_mistake_is_one_sentence_that_names_file_and_key(key, value, sentence):
+    with pytest.raises(UserError) as caught:
+        resolve_config(changed(key, value), "config/mine.yaml")
+    message = str(caught.value)
+    assert message.startswith("config/mine.yaml: ")
+    assert sentence in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"run: [", "is not valid YAML at line 1"),
+        (b"run: \xff", "is not valid YAML"),
+        (b"", "the file is empty; give a mapping"),
+        (b"- a", "the file is a list; give a mapping"),
+    ],
+)
+def test_a_file_that_holds_no_configuration(tmp_path, content, sentence):
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as caught:
+        load_config(path)
+    assert str(path) in str(caught.value)
+    assert sentence in str(caught.value)
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(UserError, match=r"mine.yaml cannot be read \(No such file or directory\)"):
+        load_config(tmp_path / "mine.yaml")

@@ -1,0 +1,222 @@
+"""The real Snakefile: one complete tiny run, and what happens when something changes or breaks afterwards."""
+
+import csv
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TINY = ROOT / "config" / "tiny.yaml"
+EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1, "score_samples": 1}
+REPORTED = {"render_report": 1, "render_index": 1, "all": 1}
+
+pytestmark = pytest.mark.timeout(900)
+
+
+def snakemake(directory: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
+    """Run the project's workflow in another folder, as a user does with the environment active."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", directory]
+    command += ["--configfile", config] if config else []
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run([*command, "--cores", "2", *arguments], env=environment, capture_output=True, text=True)
+
+
+def plan(directory: Path, *overrides: str, config: Path | None = TINY) -> dict[str, int]:
+    """Return how many jobs of each rule Snakemake would run."""
+    run = snakemake(directory, "--dry-run", *(["--config", *overrides] if overrides else []), config=config)
+    assert run.returncode == 0, run.stderr
+    table = run.stdout.partition("Job stats:")[2] or run.stderr.partition("Job stats:")[2]
+    counts = {
+        rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table.partition("\n\n")[0], re.MULTILINE)
+    }
+    counts.pop("total", None)
+    return counts
+
+
+def command_line(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package."""
+    command = [sys.executable, "-m", "nonrobust_guidance.cli", *arguments, "--threads", "1"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run."""
+    directory = tmp_path_factory.mktemp("run")
+    run = snakemake(directory)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (directory / "stderr.txt").write_text(run.stderr)
+    return directory
+
+
+def test_a_complete_run_makes_every_result(finished):
+    results = finished / "results" / "tiny"
+    with (results / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Ten pairs of method and scale, each judged against both targets.
+    assert len(rows) == 20
+    assert {row["method"] for row in rows} == set(yaml.safe_load(TINY.read_text())["sampling"]["methods"])
+    with (results / "noise_accuracy.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Two guides, each at x_t and at x0_hat, at three levels.
+    assert len(rows) == 12
+    assert "sampling.html" in (results / "report" / "index.html").read_text()
+    assert (results / "report" / "sampling.html").stat().st_size > 10_000
+    assert yaml.safe_load((results / "config.yaml").read_text())["run"] == "tiny"
+
+
+def test_a_run_leaves_nothing_half_made(finished):
+    left = [path for path in finished.rglob(".*") if ".snakemake" not in path.relative_to(finished).parts]
+    assert left == []
+    assert list(finished.rglob("training-state*")) == []
+
+
+def test_every_job_is_logged_and_measured(finished):
+    results = finished / "results" / "tiny"
+    logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
+    benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
+    # Data, four trainings, ten drawings, two tables, report and index.
+    assert len(logs) == 19
+    assert logs == benchmarks
+
+
+def test_progress_is_shown_and_logged_as_lines_that_name_their_job(finished):
+    shown = (finished / "stderr.txt").read_text()
+    logs = finished / "results" / "tiny" / "logs"
+    for log, name in {
+        "train_diffusion.log": "train diffusion",
+        "train_classifier/judge.log": "train judge",
+        "draw_samples/robust_x0_scale-1_seed-0.log": "robust_x0 x 1",
+    }.items():
+        line = re.compile(rf"^{name}: +100%.*$", re.MULTILINE)
+        assert line.search(shown)
+        assert line.search((logs / log).read_text())
+    assert "\r" not in shown
+
+
+def test_a_second_call_does_nothing(finished):
+    run = snakemake(finished)
+    assert run.returncode == 0
+    assert "Nothing to be done" in run.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "jobs"),
+    [
+        ("sampling={batch_size: 3}", {}),
+        ("sampling={methods: {robust_xt: {scales: [1, 3, 10]}}}", {"draw_samples": 1, "score_samples": 1}),
+        ("sampling={methods: {robust_xt: {scales: [10]}}}", {"score_samples": 1}),
+        ("sampling={methods: {nonrobust_x0_adam: {stabilizer: {eps: 0.01}}}}", {"draw_samples": 1, "score_samples": 1}),
+        ("sampling={steps: 5}", EVERYTHING_SAMPLED),
+        ("sampling={targets: [baseball, basketball, soccer]}", {"draw_samples": 9, "score_samples": 1}),
+        ("metrics={bootstrap: {resamples: 30}}", {"score_samples": 1}),
+        ("metrics={num_noise_images: 30}", {"measure_noise_accuracy": 1}),
+        (
+            "classifiers={robust: {training: {steps: 21}}}",
+            {"train_classifier": 1, "draw_samples": 3, "measure_noise_accuracy": 1, "score_samples": 1},
+        ),
+        (
+            "classifiers={judge: {training: {steps: 21}}}",
+            {"train_classifier": 1, "score_samples": 1},
+        ),
+        (
+            "diffusion={training: {steps: 31}}",
+            {"train_diffusion": 1, "measure_noise_accuracy": 1} | EVERYTHING_SAMPLED,
+        ),
+        (
+            "dataset={seed: 1}",
+            {"prepare_data": 1, "train_diffusion": 1, "train_classifier": 3, "measure_noise_accuracy": 1}
+            | EVERYTHING_SAMPLED,
+        ),
+        # Another run of the same dataset shares the data and the checkpoints.
+        ("run=another", {"measure_noise_accuracy": 1} | EVERYTHING_SAMPLED),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished, override, jobs):
+    assert plan(finished, override) == jobs | REPORTED
+
+
+def test_changed_configuration_files_reach_the_jobs(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "run")
+    run = snakemake(directory, "--config", "metrics={num_noise_images: 30}", "--until", "measure_noise_accuracy")
+    assert run.returncode == 0, run.stderr
+    assert yaml.safe_load((directory / "results/tiny/config.yaml").read_text())["metrics"]["num_noise_images"] == 30
+    with (directory / "results/tiny/noise_accuracy.csv").open() as file:
+        assert {row["n"] for row in csv.DictReader(file)} == {"30"}
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"\x93NUMPY", lambda data: b""])
+def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
+    results = finished / "results" / "tiny"
+    samples = shutil.copytree(results / "samples", tmp_path / "samples")
+    damaged = samples / "robust_x0" / "scale-1" / "seed-0" / "baseball.npz"
+    damaged.write_bytes(damage(damaged.read_bytes()))
+    data = finished / "data" / "sportballs-tiny"
+    arguments = ["--data", data, "--checkpoints", data / "checkpoints", "--samples", samples]
+    output = tmp_path / "metrics.csv"
+    run = command_line("score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
+    assert_one_sentence(run, damaged)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize("file", ["robust/model.safetensors", "diffusion/unet/diffusion_pytorch_model.safetensors"])
+def test_damaged_checkpoints_are_named_in_one_sentence(finished, tmp_path, file):
+    checkpoints = shutil.copytree(finished / "data" / "sportballs-tiny" / "checkpoints", tmp_path / "checkpoints")
+    damaged = checkpoints / file
+    damaged.write_bytes(damaged.read_bytes()[:1000])
+    config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "seed-0"
+    arguments = ["--method", "robust_xt", "--scale", "1", "--seed", "0", "--checkpoints", checkpoints]
+    run = command_line("draw-samples", "--config", config, *arguments, "--output", output)
+    assert_one_sentence(run, checkpoints / Path(file).parts[0])
+    assert not output.exists()
+
+
+def assert_one_sentence(run: subprocess.CompletedProcess[str], path: Path) -> None:
+    assert run.returncode == 1
+    assert "Traceback" not in run.stderr
+    sentence = run.stderr.splitlines()[-1]
+    assert sentence.startswith("error: ")
+    assert str(path) in sentence
+
+
+def test_snakemake_reports_on_a_run(finished):
+    run = snakemake(finished, "--report", "report.html")
+    assert run.returncode == 0, run.stderr
+    assert "results/tiny/metrics.csv" in (finished / "report.html").read_text()
+
+
+def test_the_default_is_planned_where_no_run_is_named(tmp_path):
+    sampling = yaml.safe_load((ROOT / "config" / "default.yaml").read_text())["sampling"]
+    scales = sum(len(method.get("scales", [])) for method in sampling["methods"].values())
+    assert plan(tmp_path, config=None)["draw_samples"] == scales * len(sampling["seeds"])
+
+
+def test_lint_finds_nothing(tmp_path):
+    run = snakemake(tmp_path, "--lint")
+    assert run.returncode == 0, run.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("sampling={steps: -5}", "with --config: sampling.steps is -5; give a number at least 1"),
+        ("sampling={stepps: 5}", "with --config: sampling.stepps is an unknown key; did you mean steps?"),
+        ("run=a/b", "with --config: run is 'a/b'; use only letters, digits, - and _"),
+    ],
+)
+def test_a_mistake_stops_before_anything_is_written(tmp_path, override, sentence):
+    run = snakemake(tmp_path, "--config", override)
+    assert run.returncode == 1
+    errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "tiny.yaml" in errors[0]
+    assert errors[0].endswith(sentence)
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".snakemake"])

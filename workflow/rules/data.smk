@@ -1,0 +1,28 @@
+rule prepare_data:
+    input:
+        sprites=SPRITES,
+    output:
+        manifest=f"{DATA}/manifest.json",
+        arrays=expand(
+            "{data}/{split}/{array}.npy",
+            data=DATA,
+            split=["train", "validation", "test"],
+            array=["images", "labels", "factors"],
+        ),
+    log:
+        f"{RESULTS}/logs/prepare_data.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/prepare_data.tsv"
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        config=MODEL_CONFIG,
+        settings=config["dataset"],
+        folder=subpath(output.manifest, parent=True),
+    message:
+        "Preparing the dataset {params.settings[name]}"
+    shell:
+        "nonrobust-guidance prepare-data --config {params.config} --output {params.folder} --threads {threads}"
+        " 2>&1 | tee {log} >&2"

@@ -1,0 +1,62 @@
+# The files are named and not the folders: Snakemake deletes what a job makes before it starts the job again, and the
+# state from which a killed training goes on has to stay.
+
+
+rule train_diffusion:
+    input:
+        manifest=rules.prepare_data.output.manifest,
+    output:
+        index=f"{DIFFUSION}/model_index.json",
+        unet=f"{DIFFUSION}/unet/config.json",
+        weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
+        scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
+        history=report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training"),
+    log:
+        f"{RESULTS}/logs/train_diffusion.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_diffusion.tsv"
+    # The longest job comes first; the others fill the cores that it leaves.
+    priority: 1
+    threads: 2
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        config=MODEL_CONFIG,
+        settings=config["diffusion"],
+        data=subpath(input.manifest, parent=True),
+        folder=subpath(output.index, parent=True),
+    message:
+        "Training the diffusion model"
+    shell:
+        "nonrobust-guidance train-diffusion --config {params.config} --data {params.data} --output {params.folder}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule train_classifier:
+    input:
+        manifest=rules.prepare_data.output.manifest,
+    output:
+        card=f"{CHECKPOINTS}/{{classifier}}/config.json",
+        weights=f"{CHECKPOINTS}/{{classifier}}/model.safetensors",
+        history=report(
+            f"{CHECKPOINTS}/{{classifier}}/history.csv", caption="../report/history.rst", category="Training"
+        ),
+    log:
+        f"{RESULTS}/logs/train_classifier/{{classifier}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/train_classifier/{{classifier}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=120,
+    params:
+        config=MODEL_CONFIG,
+        settings=classifier_settings,
+        data=subpath(input.manifest, parent=True),
+        folder=subpath(output.card, parent=True),
+    message:
+        "Training the classifier {wildcards.classifier}"
+    shell:
+        "nonrobust-guidance train-classifier --config {params.config} --name {wildcards.classifier}"
+        " --data {params.data} --output {params.folder} --threads {threads} 2>&1 | tee {log} >&2"

@@ -1,0 +1,51 @@
+rule render_report:
+    input:
+        metrics=rules.score_samples.output,
+        noise_accuracy=rules.measure_noise_accuracy.output,
+        samples=SAMPLES,
+        notebook=NOTEBOOK,
+    output:
+        report(f"{RESULTS}/report/sampling.html", caption="../report/sampling.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_report.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_report.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=RUN_CONFIG,
+        settings=config,
+        results=subpath(output[0], ancestor=2),
+    message:
+        "Rendering the notebook {input.notebook}"
+    shell:
+        "nonrobust-guidance render-report --config {params.config} --results {params.results}"
+        " --notebook {input.notebook} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule render_index:
+    input:
+        rules.render_report.output,
+        rules.score_samples.output,
+        rules.measure_noise_accuracy.output,
+    output:
+        report(f"{RESULTS}/report/index.html", caption="../report/index.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_index.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_index.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        config=RUN_CONFIG,
+        settings=config,
+        results=subpath(output[0], ancestor=2),
+    message:
+        "Rendering the index"
+    shell:
+        "nonrobust-guidance render-index --config {params.config} --results {params.results} --output {output}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
