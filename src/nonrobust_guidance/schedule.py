@@ -146,7 +146,7 @@ class Schedule:
             variance=variance,
             spacing=config.get("timestep_spacing", "leading"),
             steps_offset=config.get("steps_offset", 0),
-            final_alpha_bar=1.0 if config.get("set_alpha_to_one", True) else float(scheduler.alphas_cumprod[0]),
+            final_alpha_bar=1.0 if config.get("set_alpha_to_one", True) else 1.0 - float(scheduler.betas[0]),
         )
 
     def __len__(self) -> int:
@@ -189,7 +189,7 @@ class Schedule:
         if spacing == "linspace":
             kept = np.linspace(0, total - 1, num_steps).round()
         elif spacing == "leading":
-            kept = np.arange(num_steps) * (total // num_steps) + self.steps_offset
+            kept = np.arange(num_steps, dtype=np.float64) * (total // num_steps) + self.steps_offset
         else:
             kept = np.round(np.arange(total, 0, -total / num_steps))[:num_steps][::-1] - 1
         if kept[-1] >= total:
@@ -212,10 +212,10 @@ class Schedule:
 
     def transitions(self) -> Iterator[Transition]:
         """Yield the constants of the reverse steps, from the noisiest level to the clean image."""
-        columns = (self.timesteps, self.alpha_bars, self._alpha_bars_prev, self.variances)
-        rows = list(zip(*(column.tolist() for column in columns), strict=True))
-        for i in reversed(range(len(rows))):
-            yield Transition(*rows[i], last=i == 0)
+        timesteps, alpha_bars, variances = self.timesteps.tolist(), self.alpha_bars.tolist(), self.variances.tolist()
+        alpha_bars_prev = self._alpha_bars_prev.tolist()
+        for i in reversed(range(len(self))):
+            yield Transition(timesteps[i], alpha_bars[i], alpha_bars_prev[i], variances[i], last=i == 0)
 
     def predict(self, output: Tensor, x_t: Tensor, alpha_bar: float, *, clip: bool = True) -> Prediction:
         """Return x0 and eps from the network's output at one level.

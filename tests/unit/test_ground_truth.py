@@ -84,7 +84,9 @@ LINE = ng.GaussianMixture([[-1.0], [1.5]], [0.05, 0.2], [0.3, 0.7])
 
 def line_cdf(label=None):
     shares = [0.3, 0.7] if label is None else [1.0 - label, float(label)]
-    return lambda x: shares[0] * stats.norm.cdf(x, -1, math.sqrt(0.05)) + shares[1] * stats.norm.cdf(x, 1.5, math.sqrt(0.2))
+    return lambda x: (
+        shares[0] * stats.norm.cdf(x, -1, math.sqrt(0.05)) + shares[1] * stats.norm.cdf(x, 1.5, math.sqrt(0.2))
+    )
 
 
 def line_distance(num_steps, guided, sampler="ddpm"):

@@ -93,7 +93,7 @@ def test_mean_and_covariance_follow_the_recursion(at, stabilizer, ema_beta, samp
 
 
 def test_ddim_with_eta_1_shifts_by_beta_over_root_alpha():
-    # Algebra: the two places where eps enters add up to beta_t / sqrt(alpha_t) s g, against Sigma_t s g of the ancestral.
+    # Algebra: the two places where eps enters add up to beta_t / sqrt(alpha_t) s g; the ancestral step has Sigma_t s g.
     schedule = ng.Schedule.from_betas(torch.from_numpy(BETAS))
     mixture = ng.GaussianMixture(MEAN[None], torch.from_numpy(COVARIANCE)[None])
     guidance = ng.ClassifierGuidance(quadratic_classifier, 0, 0.7, at="xt", objective="logit")

@@ -1,5 +1,6 @@
 """Schedules against formulas written down again, and against hand-worked numbers."""
 
+import itertools
 import math
 
 import numpy as np
@@ -33,7 +34,7 @@ def test_transitions_run_from_noise_to_image():
     assert [step.t for step in steps] == list(range(9, -1, -1))
     assert [step.last for step in steps] == [False] * 9 + [True]
     assert steps[-1].alpha_bar_prev == 1.0
-    assert all(a.alpha_bar_prev == b.alpha_bar for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a.alpha_bar_prev == b.alpha_bar for a, b in itertools.pairwise(steps))
     assert steps[0].noise_level == pytest.approx(math.sqrt(1 - float(schedule.alpha_bars[-1])))
     assert [step.beta for step in steps] == pytest.approx(schedule.betas.flip(0).tolist())
 

@@ -39,7 +39,8 @@ class NoisyRegression:
             raise KeyboardInterrupt
         self.calls += 1
         x = self.data[indices]
-        return (self.model(x + 0.1 * torch.randn(x.shape, generator=generator)) - x.sum(1, keepdim=True)).square().mean()
+        noisy = x + 0.1 * torch.randn(x.shape, generator=generator)
+        return (self.model(noisy) - x.sum(1, keepdim=True)).square().mean()
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 7, 11])

@@ -138,7 +138,12 @@ MISTAKES = [
     ("diffusion.training.learning_rate", "1e-3", "is '1e-3'; give a finite number, written as 0.001"),
     ("diffusion.training.learning_rate", "1e-5", "is '1e-5'; give a finite number, written as 1.0e-05"),
     ("diffusion.training.learning_rate", float("inf"), "learning_rate is inf; give a finite number"),
-    ("diffusion.unet.block_out_channels", [32, 40], "block_out_channels is [32, 40]; give multiples of 32"),
+    (
+        "diffusion.unet.block_out_channels",
+        [32, 42],
+        "block_out_channels is [32, 42]; give multiples of norm_num_groups, 4",
+    ),
+    ("diffusion.unet.norm_num_groups", 16, "norm_num_groups is 16; give fewer groups than channels"),
     ("diffusion.unet.attention_levels", [2], "attention_levels goes beyond the last level, 1; remove what is beyond"),
     ("diffusion.schedule.beta_end", 1.0e-4, "diffusion.schedule.beta_start is greater than beta_end"),
     ("diffusion.name", "judge", "classifiers.judge has the diffusion model's name; rename one of them"),

@@ -8,7 +8,19 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "src" / "nonrobust_guidance"
-STAGES = ["errors", "files", "schedule", "data", "models", "guidance", "sampling", "metrics", "report", "cli"]
+STAGES = [
+    "errors",
+    "files",
+    "schedule",
+    "ground_truth",
+    "data",
+    "models",
+    "guidance",
+    "sampling",
+    "metrics",
+    "report",
+    "cli",
+]
 # Read by the command line and the Snakefile only: every stage gets its settings handed over.
 FRONT = {"config": {"errors", "files", "config"}, "progress": {"progress"}}
 

@@ -152,6 +152,17 @@ def test_changed_configuration_files_reach_the_jobs(finished, tmp_path):
         assert {row["n"] for row in csv.DictReader(file)} == {"30"}
 
 
+def test_a_training_that_runs_again_finds_what_lies_beside_its_checkpoint(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "run")
+    folder = directory / "data" / "sportballs-tiny" / "checkpoints" / "robust"
+    (folder / "training-state.of-a-killed-one").touch()
+    changed = "classifiers={robust: {training: {steps: 2}}}"
+    run = snakemake(directory, "--config", changed, "--until", "train_classifier")
+    assert run.returncode == 0, run.stderr
+    assert (folder / "history.csv").read_text().splitlines()[-1].startswith("2,")
+    assert (folder / "training-state.of-a-killed-one").exists()
+
+
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"\x93NUMPY", lambda data: b""])
 def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
     results = finished / "results" / "tiny"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal, SupportsIndex, get_args
 
 import torch
 from torch import Tensor, nn
@@ -83,7 +83,7 @@ class ClassifierGuidance:
         if isinstance(target, Tensor):
             if target.ndim != 1 or target.is_floating_point() or target.dtype == torch.bool:
                 raise TypeError("A target tensor must be a LongTensor (B,), with the class of each sample.")
-        elif isinstance(target, bool) or not isinstance(target, int):
+        elif isinstance(target, bool) or not isinstance(target, SupportsIndex):
             raise TypeError(f"target is {target!r}; give the class as an int, or a LongTensor (B,).")
         if isinstance(self.classifier, nn.Module) and self.classifier.training:
             raise ValueError("The classifier is in training mode, in which samples depend on each other; call eval().")
@@ -104,7 +104,7 @@ class ClassifierGuidance:
         Raises:
             ValueError: if there are not as many targets as samples.
         """
-        target = torch.as_tensor(self.target).long().cpu()
+        target = torch.as_tensor(self.target).cpu().long()
         if target.ndim == 1 and len(target) != num_samples:
             raise ValueError(f"There are {len(target)} targets for {num_samples} samples; give one for each.")
         return target.expand(num_samples)
@@ -123,6 +123,9 @@ class ClassifierGuidance:
 
         Returns:
             The prediction, detached, and the gradient (B, C, H, W).
+
+        Raises:
+            ValueError: if the network or the classifier cuts the gradient off.
         """
         through_network = self.at == "x0"
         with torch.set_grad_enabled(through_network):
@@ -130,7 +133,10 @@ class ClassifierGuidance:
             prediction = network(x, transition)
         with torch.enable_grad():
             seen = (x_t if self.at == "xt" else prediction.x0_hat).detach().requires_grad_()
-            (gradient,) = torch.autograd.grad(self._objective(seen, transition.t).sum(), seen)
+            objective = self._objective(seen, transition.t)
+            if not objective.requires_grad:
+                raise ValueError("The classifier's output carries no gradient; leave out its no_grad or detach.")
+            (gradient,) = torch.autograd.grad(objective.sum(), seen)
         if through_network:
             (gradient,) = torch.autograd.grad(prediction.x0_hat, x, gradient)
         elif self.at == "x0_detached":

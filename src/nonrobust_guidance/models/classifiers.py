@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.diffusion import add_noise
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
-from nonrobust_guidance.models.training import clear_state, train, write_history
+from nonrobust_guidance.models.training import Objective, clear_state, train, write_history
 from nonrobust_guidance.schedule import Schedule
 
 
@@ -96,7 +96,7 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
         torch.manual_seed(settings["training"]["seed"])
         model = build_from_card(card)
     if is_judge:
-        objective = JudgeObjective(model, split)
+        objective: Objective = JudgeObjective(cast(Judge, model), split)
     else:
         noise = config["diffusion"]["schedule"]
         schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"])

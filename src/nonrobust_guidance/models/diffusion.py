@@ -26,8 +26,8 @@ def build_unet(settings: dict[str, Any], image_size: int, seed: int) -> UNet2DMo
 
     Args:
         settings: block_out_channels; layers_per_block; attention_levels, the levels (0 is the finest) with
-            self-attention; attention_head_dim; norm_num_groups, which should be well below the fewest channels: groups of
-            one channel normalize the brightness away, and samples come out in any tint.
+            self-attention; attention_head_dim; norm_num_groups, well below the fewest channels, for groups of one
+            channel normalize the brightness away, and samples come out in any tint.
         image_size: height and width, a multiple of two to the number of levels less one.
         seed: of the initial weights.
     """

@@ -30,8 +30,12 @@ class Objective(Protocol):
     ``loss`` gets the indices of the batch (B,) and a CPU generator that belongs to this step alone.
     """
 
-    model: nn.Module
     num_examples: int
+
+    @property
+    def model(self) -> nn.Module:
+        """The network whose weights are trained."""
+        ...
 
     def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
         """Return the scalar loss of the batch."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
 from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Field, Verdict
-from nonrobust_guidance.report.wording import X0_HAT, X_T, listed, number, percent
+from nonrobust_guidance.report.wording import X0_HAT, X_T, decimals_of, listed, number, percent
 
 KINDS = {
     SUPPORTED: "supports {}",
@@ -28,25 +28,24 @@ def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
 
 
 def comparison(results: Results) -> str:
-    """Return how the groups of methods compare at their best scales, over all targets."""
+    """Return how the groups of methods compare, each at its best scale, over all targets."""
     field = Field(results, ALL_TARGETS)
     groups = {
-        "under the robust classifier": field.robust,
-        f"under the non-robust one on the noisy image {X_T}": field.at_xt,
-        f"under the non-robust one on the one-step denoised image {X0_HAT}": field.at_x0,
-        "under the same with its gradient stabilized": field.stabilized,
+        "when the robust classifier guides": field.robust,
+        f"when the non-robust one guides on the noisy image {X_T}": field.at_xt,
+        f"when it guides on the one-step denoised image {X0_HAT}": field.at_x0,
+        "when its gradient is stabilized as well": field.stabilized,
     }
-    parts = [reached(field, best(group), guide) for guide, group in groups.items() if group]
-    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
-    if unguided:
-        parts.append(f"in {percent(best(unguided).accuracy)} without guidance")
-    if not parts:
+    found = {guide: best(group) for guide, group in groups.items() if group}
+    if not found:
         return ""
-    asked = listed(results.targets)
-    return f"A judge that never guides recognizes what was asked for ({asked}) {'; '.join(parts)}."
-
-
-def reached(field: Field, outcome: Outcome, guide: str) -> str:
-    """Return an outcome's accuracy, distance and origin."""
-    accuracy, distance = percent(outcome.accuracy), number(outcome.distance)
-    return f"in {accuracy} of the samples, at distance {distance} from real ones, {guide} ({field.name(outcome)})"
+    shares = [f"{percent(outcome.accuracy)} {guide}" for guide, outcome in found.items()]
+    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
+    shares += [f"{percent(best(unguided).accuracy)} without guidance"] if unguided else []
+    distances = [number(outcome.distance) for outcome in found.values()]
+    real = max(outcome.real_distance for outcome in found.values())
+    return (
+        f"A judge that never guides recognizes what was asked for ({listed(results.targets)}) in this share of the "
+        f"samples: {', '.join(shares)}. Their distances to real images of the class are, in the same order, "
+        f"{listed(distances)}; as many real images that no model was trained on are at {real:.{decimals_of(real)}f}."
+    )

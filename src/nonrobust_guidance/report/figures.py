@@ -41,20 +41,20 @@ def accuracy_against_distance(results: Results) -> Figure:
     """
     guided = [method for method in results.methods if method.guided]
     groups = {title: [m.name for m in guided if chosen(m)] for title, chosen in GROUPS.items()}
-    groups = {title: names for title, names in groups.items() if names}
+    groups = {title: names for title, names in groups.items() if names} or {"unguided": []}
     figure, panels = panels_of(len(results.targets), len(groups), width=3.3 * max(2, len(groups)), height=2.9)
     for row, target in zip(panels, results.targets, strict=True):
         outcomes = results.outcomes_of(target)
         for axes, (title, names) in zip(row, groups.items(), strict=True):
-            real = [outcome.real_distance for outcome in outcomes if outcome.method.guided]
-            axes.axvline(float(np.mean(real)), color=REFERENCE, linestyle=DASHED, linewidth=1, zorder=1)
+            real = min(outcome.real_distance for outcome in outcomes if outcome.method.guided == bool(guided))
+            axes.axvline(real, color=REFERENCE, linestyle=DASHED, linewidth=1, zorder=1)
             draw_methods(axes, results, [o for o in outcomes if o.method.name not in names], distance_of, faded=True)
             draw_methods(axes, results, [o for o in outcomes if o.method.name in names], distance_of, named=True)
             axes.set_xscale("log")
             axes.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
             axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
             axes.xaxis.set_minor_formatter(NullFormatter())
-            axes.set_title(f"{target}, {title}", loc="left", fontsize=10, fontweight="bold")
+            axes.set_title(in_maths(f"{target}, {title}"), loc="left", fontsize=10, fontweight="bold")
     for axes, names in zip(panels[-1], groups.values(), strict=True):
         axes.legend(handles=method_handles(results, names), loc="upper center", bbox_to_anchor=(0.5, -0.24), **LEGEND)
     panels[-1][len(groups) // 2].set_xlabel("distance to real images of the class (dashed: as many real test images)")
@@ -73,7 +73,7 @@ def accuracy_over_scale(results: Results) -> Figure:
         draw_methods(axes, results, [outcome for outcome in outcomes if outcome.method.guided], scale_of)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.set_title(target, loc="left", fontsize=10, fontweight="bold")
+        axes.set_title(in_maths(target), loc="left", fontsize=10, fontweight="bold")
     handles = method_handles(results, [method.name for method in results.methods if method.guided])
     handles.append(Line2D([], [], color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, label="unguided"))
     figure.legend(handles=handles, loc="outside right center", **LEGEND)
@@ -105,12 +105,20 @@ def accuracy_under_noise(results: Results) -> Figure:
 
 def class_shares(results: Results) -> Figure:
     """Draw the shares of the unguided samples that the held-out judge gives to each class and to none."""
-    unguided = {method.name for method in results.methods if not method.guided}
-    rows = results.metrics[results.metrics["method"].isin(unguided)].drop_duplicates(["method", "seed"])
+    rows = results.metrics[
+        results.metrics["method"].isin([method.name for method in results.unguided])
+    ].drop_duplicates(["method", "seed"])
     names = [*results.classes, "none of these"]
     shares = [share_of(rows, column) for column in [*(f"share_{name}" for name in results.classes), "none_share"]]
     figure, ((axes,),) = panels_of(1, 1, width=6.2, height=0.7 + 0.36 * len(shares))
-    sns.barplot(x=[share.value for share in shares], y=names, ax=axes, color="#8f86c4", width=0.62, errorbar=None)
+    sns.barplot(
+        x=[share.value for share in shares],
+        y=[in_maths(name) for name in names],
+        ax=axes,
+        color="#8f86c4",
+        width=0.62,
+        errorbar=None,
+    )
     ends = spread(np.array(shares))
     axes.errorbar(
         [share.value for share in shares], range(len(shares)), xerr=ends, fmt="none", color=REFERENCE, linewidth=1
@@ -211,7 +219,8 @@ def finish_accuracy(panels: Sequence[Sequence[Axes]]) -> None:
 
 
 def in_maths(text: str) -> str:
-    """Return a label with its symbols as matplotlib sets them."""
+    """Return a label with its symbols as matplotlib sets them; a dollar sign stays one."""
+    text = text.replace("$", r"\$")
     for symbol, maths in IN_MATHS.items():
         text = text.replace(symbol, maths)
     return text

@@ -48,7 +48,7 @@ footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line);
   font-size: .86rem; }
 @media (max-width: 42rem) {
   body { padding-top: 1.5rem; } h1 { font-size: 1.5rem; } .answer { font-size: 1rem; }
-  .strip { grid-template-columns: 1fr; gap: .2rem; }
+  .strip { grid-template-columns: 1fr; gap: .2rem; } .scroll table { min-width: 36rem; }
 }
 """
 
@@ -67,6 +67,11 @@ def page_html(title: str, body: str, footer: str = "") -> str:
 def paragraph_html(text: str, kind: str = "") -> str:
     """Return a paragraph of text, with a class of the style sheet."""
     return f'<p class="{kind}">{html.escape(text)}</p>' if kind else f"<p>{html.escape(text)}</p>"
+
+
+def heading_html(text: str) -> str:
+    """Return a heading of the third level."""
+    return f"<h3>{html.escape(text)}</h3>"
 
 
 def list_html(texts: Iterable[str]) -> str:

@@ -30,7 +30,8 @@ CONFIG_FILE = "config.yaml"
 def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
     """Run a notebook on a run's results and write it as one HTML page that needs no other file and no network.
 
-    Beside the page lie the executed notebook, ``<page>.ipynb``, and ``config.yaml``, the configuration as it was used.
+    Beside the page lies the executed notebook, ``<page>.ipynb``. The results folder holds ``config.yaml``, the
+    configuration as it was used; where it does not, it is written.
 
     Args:
         config: the run's validated configuration.
@@ -39,13 +40,13 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
         output_html: the page.
 
     Raises:
-        UserError: if the notebook is missing or none, or a cell fails; the failed notebook is then kept.
+        UserError: if a table is missing or none, the notebook is, or a cell fails; what ran is then kept.
     """
-    if not notebook.is_file():
-        raise UserError(f"{notebook} is missing: give the notebook to run")
-    folder = output_html.parent
-    config_file, executed = folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
-    write_atomically(config_file, lambda path: path.write_text(yaml.safe_dump(dict(config), sort_keys=False)))
+    Results.read(config, results_folder)
+    config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
+    if not config_file.is_file() or yaml.safe_load(config_file.read_text(encoding="utf-8")) != config:
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        write_atomically(config_file, lambda path: path.write_text(text, encoding="utf-8"))
     parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
     execute_notebook(notebook, executed, parameters)
     title = f"{config['run']}: {notebook.stem}"
@@ -66,12 +67,7 @@ def render_index(config: Mapping[str, Any], results_folder: Path, output_html: P
     verdicts = judge_statements(results)
     target = results.targets[-1]
     pages = sorted(page for page in output_html.parent.glob("*.html") if page.name != output_html.name)
-    files = [
-        *pages,
-        output_html.parent / CONFIG_FILE,
-        results_folder / "metrics.csv",
-        results_folder / "noise_accuracy.csv",
-    ]
+    files = [*pages, *(results_folder / name for name in ("metrics.csv", "noise_accuracy.csv", CONFIG_FILE))]
     body = [
         "<h1>Guiding diffusion with a classifier that never saw noise</h1>",
         paragraph_html(f"Run {config['run']}, on {config['dataset']['name']}."),
@@ -99,18 +95,23 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     """Run a notebook with this very interpreter and write it, executed, atomically.
 
     Raises:
-        UserError: if it is no notebook or a cell fails; what ran is then kept as ``<output>.failed.ipynb``.
+        UserError: if it is missing or no notebook, or a cell fails; what ran is then kept as ``<output>.failed.ipynb``.
     """
     import papermill
-    from nbformat.reader import NotJSONError
-    from papermill.exceptions import PapermillException, PapermillExecutionError
+    from papermill.exceptions import PapermillExecutionError
 
+    require_notebook(notebook)
     failed = output.with_suffix(".failed.ipynb")
     with tempfile.TemporaryDirectory() as scratch, this_interpreter_as_kernel(Path(scratch)):
         draft = Path(scratch) / output.name
         try:
             papermill.execute_notebook(
-                str(notebook), str(draft), dict(parameters), kernel_name="python3", progress_bar=sys.stderr.isatty()
+                str(notebook),
+                str(draft),
+                dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=sys.stderr.isatty(),
             )
         except PapermillExecutionError as error:
             write_atomically(failed, lambda path: path.write_bytes(draft.read_bytes()))
@@ -118,10 +119,20 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
             raise UserError(
                 f"cell {error.exec_count} of {notebook} failed ({reason}); what ran is kept in {failed}"
             ) from error
-        except (NotJSONError, json.JSONDecodeError, PapermillException, AttributeError) as error:
-            raise UserError(f"{notebook} is no notebook that can be run: {' '.join(str(error).split())}") from error
         write_atomically(output, lambda path: path.write_bytes(draft.read_bytes()))
     failed.unlink(missing_ok=True)
+
+
+def require_notebook(path: Path) -> None:
+    """Raise a UserError unless the file is a notebook of format 4."""
+    import nbformat
+
+    if not path.is_file():
+        raise UserError(f"{path} is missing: give the notebook to run")
+    try:
+        nbformat.validate(json.loads(path.read_text(encoding="utf-8")), version=4)
+    except (ValueError, TypeError, AttributeError, nbformat.ValidationError) as error:
+        raise UserError(f"{path} is no notebook of format 4; give another") from error
 
 
 @contextlib.contextmanager

@@ -18,7 +18,9 @@ from nonrobust_guidance.metrics.intervals import Interval, mean_of, wilson_inter
 from nonrobust_guidance.metrics.samples import load_samples
 
 ALL_TARGETS = "all targets"
-TEXT_COLUMNS = ("classifier", "at", "stabilizer", "objective", "warning")
+TEXT_COLUMNS = frozenset(
+    ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
+)
 
 
 @dataclass(frozen=True)
@@ -62,28 +64,27 @@ class Results:
         """Read the tables of a results folder.
 
         Raises:
-            UserError: if one is missing, no such table, or lacks a method of the configuration.
+            UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
-        metrics = _read_table(folder / "metrics.csv", ["method", "scale", "target", "accuracy_heldout"])
-        noise = _read_table(folder / "noise_accuracy.csv", ["classifier", "at", "t", "accuracy"])
-        for column in set(TEXT_COLUMNS) & set(metrics.columns):
-            metrics[column] = metrics[column].fillna("")
-        missing = [method.name for method in list_methods(config) if method.name not in set(metrics["method"])]
-        if missing:
-            raise UserError(
-                f"{folder / 'metrics.csv'} has no row of method '{missing[0]}'; score this run's samples again"
-            )
-        return cls(config, folder, metrics, noise)
-
-    @property
-    def distance_column(self) -> str:
-        """Name of the conditional distance."""
-        return f"fd_{self.config['metrics']['extractor']}_conditional"
+        distance = conditional_distance(config)
+        cell = ["method", "scale", "target", "seed", "n", "accuracy_self", "accuracy_heldout", "none_share", "warning"]
+        distances = [f"{distance}{end}" for end in ("", "_low", "_high", "_real")]
+        level = ["classifier", "at", "t", "n", "accuracy", "accuracy_low", "accuracy_high"]
+        metrics = _read_table(folder / "metrics.csv", [*cell, *distances])
+        noise = _read_table(folder / "noise_accuracy.csv", level)
+        results = cls(config, folder, metrics, noise)
+        _ = results.outcomes  # so that what is missing is missed here
+        return results
 
     @cached_property
     def methods(self) -> list[Method]:
         """The run's methods in the order of the configuration."""
         return list_methods(self.config)
+
+    @property
+    def unguided(self) -> list[Method]:
+        """The methods that no classifier guides."""
+        return [method for method in self.methods if not method.guided]
 
     @property
     def targets(self) -> list[str]:
@@ -128,8 +129,9 @@ class Results:
             (table["method"] == method.name) & np.isclose(table["scale"], scale) & table["target"].isin(targets)
         ]
         if rows.empty:
-            raise UserError(f"{self.folder / 'metrics.csv'} has no row of {method.name} at scale {scale:g} for {name}")
-        column = self.distance_column
+            cell = f"{method.name} at scale {scale:g} for {name}"
+            raise UserError(f"{self.folder / 'metrics.csv'} has no row of {cell}; score this run's samples again")
+        column = conditional_distance(self.config)
         distances = rows[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
         return Outcome(
             method=method,
@@ -142,6 +144,11 @@ class Results:
             distance=mean_of([Interval(*map(float, distance)) for distance in distances]),
             real_distance=float(rows[f"{column}_real"].mean()),
         )
+
+
+def conditional_distance(config: Mapping[str, Any]) -> str:
+    """Return the name of the column that holds the distance to real images of the target class."""
+    return f"fd_{config['metrics']['extractor']}_conditional"
 
 
 def share_of(rows: pd.DataFrame, column: str) -> Interval:
@@ -169,7 +176,10 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
 
 def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        # Texts stay as they are: an empty one is no missing number, and a class may be called "None".
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        for column in set(table.columns) - TEXT_COLUMNS:
+            table[column] = pd.to_numeric(table[column])
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the step that writes it first") from None
     except (ValueError, OSError) as error:

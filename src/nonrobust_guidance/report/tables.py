@@ -10,7 +10,7 @@ from typing import Any
 
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.verdict import Verdict
-from nonrobust_guidance.report.wording import listed, method_labels, number, percent
+from nonrobust_guidance.report.wording import decimals_of, listed, method_labels, number, percent
 
 Row = dict[str, str]
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
@@ -37,9 +37,10 @@ def best_scales(results: Results, target: str) -> list[Row]:
     rows = [{"method": labels[outcome.method.name]} | outcome_row(outcome) for outcome in chosen]
     real = [outcome.real_distance for outcome in chosen if outcome.method.guided]
     if real:
+        mean = sum(real) / len(real)
         row = dict.fromkeys(rows[0], "") | {
             "method": "as many real test images",
-            "distance": f"{sum(real) / len(real):.2f}",
+            "distance": f"{mean:.{decimals_of(mean)}f}",
         }
         rows.append(row)
     return rows

@@ -72,13 +72,25 @@ class Field:
         self.at_x0 = group(lambda m: not m.robust and m.at == "x0" and not m.stabilizer)
         self.stabilized = group(lambda m: not m.robust and m.at == "x0" and bool(m.stabilizer))
         unguided = [o.accuracy.value for o in outcomes if not o.method.guided]
-        base = unguided[0] if unguided else 1 / max(1, len(results.classes))
-        top = best(self.robust).accuracy.value if self.robust else 1.0
-        self.halfway = (base + top) / 2
+        self.unguided = unguided[0] if unguided else 1 / max(1, len(results.classes))
+        self.top = best(self.robust).accuracy if self.robust else Interval(1.0, 1.0, 1.0)
+        self.halfway = (self.unguided + self.top.value) / 2
 
     def name(self, outcome: Outcome) -> str:
         """Return the method and its scale in words."""
         return f"{self.labels[outcome.method.name]} at scale {outcome.scale:g}"
+
+    @property
+    def measurable(self) -> bool:
+        """Whether robust guidance works at all, so that others can be measured by it."""
+        return self.top.low > self.unguided
+
+    def unmeasurable(self) -> tuple[str, str]:
+        """Return the verdict where it does not."""
+        return UNDECIDED, (
+            f"Robust guidance itself reaches {percent(self.top)} where unguided sampling has "
+            f"{100 * self.unguided:.0f}%, so there is nothing to measure by."
+        )
 
 
 def side(interval: Interval, threshold: float) -> int:
@@ -138,6 +150,8 @@ def fails_at_xt(field: Field) -> tuple[str, str]:
     """Decide statement 2: does the accuracy stay below halfway between unguided and robust guidance?"""
     if not field.at_xt:
         return missing(f"non-robust guidance at {X_T}")
+    if not field.measurable:
+        return field.unmeasurable()
     found = best(field.at_xt)
     return decide(-side(found.accuracy, field.halfway)), (
         f"Best is {field.name(found)}, with a held-out accuracy of {percent(found.accuracy)}; it fails below "
@@ -149,6 +163,8 @@ def works_at_x0(field: Field) -> tuple[str, str]:
     """Decide statement 3: is the accuracy above the same mark, and above that at x_t?"""
     if not field.at_x0 or not field.at_xt:
         return missing(f"non-robust guidance at {X_T} and at {X0_HAT}")
+    if not field.measurable:
+        return field.unmeasurable()
     found, before = best(field.at_x0), best(field.at_xt)
     gain = difference(found.accuracy, before.accuracy)
     works, gains = side(found.accuracy, field.halfway), side(gain, 0)
@@ -200,6 +216,8 @@ def near_robust(field: Field) -> tuple[str, str]:
     """Decide statement 5: accuracy at most 10 points lower and distance at most half as large again."""
     if not field.stabilized or not field.robust:
         return missing("stabilized non-robust and robust guidance")
+    if not field.measurable:
+        return field.unmeasurable()
     found, robust = best(field.stabilized), best(field.robust)
     loss, excess = (
         difference(robust.accuracy, found.accuracy),

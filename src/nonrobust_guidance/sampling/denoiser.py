@@ -27,7 +27,7 @@ def predict(
     """Run the denoiser once and return what it predicts, in the dtype of ``x_t``.
 
     Raises:
-        ValueError: if the output is not shaped like ``x_t``.
+        ValueError: if the output is not shaped like ``x_t``, or carries no gradient where ``x_t`` does.
     """
     t = torch.full((len(x_t),), transition.t, device=x_t.device)
     precision = torch.autocast(x_t.device.type, autocast) if autocast else contextlib.nullcontext()
@@ -37,6 +37,11 @@ def predict(
     if not isinstance(output, Tensor) or output.shape != x_t.shape:
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"The denoiser returned {found} for x_t {tuple(x_t.shape)}; it must return the same shape.")
+    if x_t.requires_grad and not output.requires_grad:
+        raise ValueError(
+            "The denoiser's output carries no gradient, so guidance cannot run back through it; leave out its no_grad, "
+            "or guide at 'x0_detached'."
+        )
     return schedule.predict(output.to(x_t.dtype).contiguous(), x_t, transition.alpha_bar, clip=clip)
 
 

@@ -8,6 +8,7 @@ import torch
 from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
 
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.sampling.microbatches import Microbatch
 from nonrobust_guidance.sampling.trajectory import trajectory
 from nonrobust_guidance.schedule import Schedule, require_name
 
@@ -37,6 +38,7 @@ class GuidedPipeline(DiffusionPipeline):
         eta: float = 0.0,
         output_type: str = "pil",
         return_dict: bool = True,
+        microbatch: Microbatch = None,
         **options: Any,
     ) -> ImagePipelineOutput | tuple:
         """Return images.
@@ -50,7 +52,9 @@ class GuidedPipeline(DiffusionPipeline):
             eta: noise of DDIM, within [0, 1].
             output_type: "pil", "np" (B, H, W, C) in [0, 1], or "pt" (B, C, H, W) in [0, 1].
             return_dict: whether the images come as ``.images`` or in a tuple.
-            **options: of `trajectory`: noise, first_index, microbatch, autocast.
+            microbatch: None runs the networks on the whole batch, the fastest for a few images; with "auto", which
+                `sample` does, the bits of an image do not depend on how many are drawn with it.
+            **options: of `trajectory`: noise, first_index, autocast, dtype.
 
         Raises:
             ValueError: if an argument is out of its range, or the scheduler's configuration is not supported.
@@ -70,6 +74,7 @@ class GuidedPipeline(DiffusionPipeline):
             sampler=sampler_of(self.scheduler),
             eta=eta,
             clip=clips(self.scheduler.config),
+            microbatch=microbatch,
             device=self._execution_device,
             **options,
         )
@@ -77,11 +82,12 @@ class GuidedPipeline(DiffusionPipeline):
             for step in steps:
                 x = step.x
                 bar.update()
-        images = (x / 2 + 0.5).clamp(0, 1)
         self.maybe_free_model_hooks()
+        images: Any = (x / 2 + 0.5).clamp(0, 1)
         if output_type != "pt":
             images = images.cpu().permute(0, 2, 3, 1).numpy()
-            images = self.numpy_to_pil(images) if output_type == "pil" else images
+        if output_type == "pil":
+            images = self.numpy_to_pil(images)
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
 

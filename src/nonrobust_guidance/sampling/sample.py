@@ -45,10 +45,10 @@ def sample(
         num_samples: N.
         seed: with the sample's index and the step it determines all noise.
         guidance: what shifts the steps; None for unguided.
-        batch_size: how many samples are drawn together; left out, all.
+        batch_size: how many samples are drawn together; left out, all. The networks see them in microbatches.
         noise: k -> (N, C, H, W) in place of the seeded noise.
         first_index: index of the first sample: samples 64 .. 127 of a seed are ``first_index=64, num_samples=64``.
-        **options: of `trajectory`: sampler, eta, shape, clip, autocast, dtype, device.
+        **options: of `trajectory`: sampler, eta, shape, clip, microbatch, autocast, dtype, device.
 
     Raises:
         ValueError: as `trajectory`, or if the denoiser's output was not finite.
@@ -105,10 +105,11 @@ def sample_counted(
 
 def run_to_end(*arguments: Any, **options: Any) -> Samples:
     """Return the last state of a trajectory and its counts; no step but the last is kept."""
-    skipped: Tensor | int = 0
+    counts = []
     for step in trajectory(*arguments, **options):
-        skipped = skipped + step.skipped.long()
-    return Samples(step.x, skipped)
+        x = step.x
+        counts.append(step.skipped)
+    return Samples(x, torch.stack(counts).sum(dim=0))
 
 
 def noise_of_part(noise: Noise, part: slice, k: int) -> Tensor:

@@ -99,7 +99,7 @@ class DDIM:
     def noise_std(self, transition: Transition) -> float:
         """Return ``sigma_t``."""
         abar, abar_prev = transition.alpha_bar, self._end(transition)
-        return self.eta * math.sqrt((1.0 - abar_prev) / (1.0 - abar) * (1.0 - abar / abar_prev))
+        return self.eta * math.sqrt((1.0 - abar_prev) / (1.0 - abar) * max(0.0, 1.0 - abar / abar_prev))
 
     def step(
         self, x_t: Tensor, prediction: Prediction, transition: Transition, z: Tensor | None, shift: Tensor | None

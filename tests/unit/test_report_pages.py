@@ -1,0 +1,206 @@
+"""Pages open offline, show what they are told and nothing else, and fail in a sentence."""
+
+import base64
+import io
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import yaml
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.report import figures, page, palette, pictures, tables
+from nonrobust_guidance.report.render import render_index, render_report
+from nonrobust_guidance.report.results import Results
+from nonrobust_guidance.report.verdict import judge_statements
+
+TEMPLATE = Path(__file__).parents[2] / "notebooks" / "sampling.ipynb"
+
+
+class Links(HTMLParser):
+    """Collects what a page loads, and what it merely links to."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loaded: list[str] = []
+        self.linked: list[str] = []
+        self.tags: set[str] = set()
+        self.text: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        values = dict(attrs)
+        self.loaded += [values[name] or "" for name in ("src", "srcset", "data", "poster") if name in values]
+        if "href" in values:
+            (self.linked if tag == "a" else self.loaded).append(values["href"] or "")
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def assert_self_contained(path: Path) -> Links:
+    text = path.read_text(encoding="utf-8")
+    links = Links(text)
+    assert all(source.startswith("data:") for source in links.loaded)
+    assert not links.tags & {"script", "iframe", "object", "embed"}
+    assert "@import" not in text
+    assert "url(" not in text
+    assert 'name="viewport"' in text
+    return links
+
+
+def test_the_template_is_short_tagged_and_without_outputs() -> None:
+    notebook = nbformat.read(TEMPLATE, as_version=4)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in code)
+    assert [cell.metadata.get("tags") for cell in code].count(["parameters"]) == 1
+    assert max(len(cell.source.splitlines()) for cell in code) <= 15
+
+
+def test_report_and_index_of_a_run_with_names_full_of_markup(
+    fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    config = fake.config(["cup", "b<i>&$l"])
+    config["run"] = "r&<b>un"
+    config["dataset"]["classes"] = ["cup", "b<i>&$l"]
+    results_folder = tmp_path / "results folder"
+    fake.write(results_folder, config)
+    report, index = results_folder / "report" / "sampling.html", results_folder / "report" / "index.html"
+    render_report(config, results_folder, TEMPLATE, report)
+    render_index(config, results_folder, index)
+
+    links = assert_self_contained(report)
+    assert links.linked == ["https://arxiv.org/abs/2507.00687", "sampling.ipynb"]
+    assert len(links.loaded) > 10
+    shown = "".join(links.text)
+    assert "this run supports 5 (number 1, 2, 3, 4 and 5)" in shown
+    assert "import yaml" not in shown
+    assert "Traceback" not in shown
+    assert "Asked for b<i>&$l" in shown
+    assert nbformat.read(results_folder / "report" / "sampling.ipynb", as_version=4).cells[1].metadata.tags
+    assert yaml.safe_load((results_folder / "config.yaml").read_text()) == config
+
+    links = assert_self_contained(index)
+    assert links.linked == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
+    assert all((index.parent / target).is_file() for target in links.linked)
+    for text in (report.read_text(), index.read_text()):
+        assert "b<i>" not in text
+        assert "<b>un" not in text
+    assert sorted(path.name for path in report.parent.iterdir()) == ["index.html", "sampling.html", "sampling.ipynb"]
+
+
+def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: Path) -> None:
+    config = fake.config()
+    fake.write(tmp_path / "run", config)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1"), nbformat.v4.new_code_cell("1 / 0")])
+    nbformat.write(notebook, tmp_path / "bad.ipynb")
+    with pytest.raises(UserError) as caught:
+        render_report(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
+    sentence = str(caught.value)
+    assert "\n" not in sentence
+    assert "bad.ipynb failed (ZeroDivisionError: division by zero)" in sentence
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["bad.failed.ipynb"]
+
+
+@pytest.mark.parametrize("content", [None, "no json", json.dumps({"a": 1}), json.dumps([1])])
+def test_what_is_no_notebook_is_named(fake: Any, tmp_path: Path, content: str | None) -> None:
+    config, path = fake.config(), tmp_path / "x.ipynb"
+    fake.write(tmp_path / "run", config)
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(UserError) as caught:
+        render_report(config, tmp_path / "run", path, tmp_path / "x.html")
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_everything_can_be_drawn_of_a_run_that_guides_nothing(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config(["cup"], {"free": fake.METHODS["free"]}))
+    assert_everything_draws(results)
+    assert pictures.scales_side_by_side(results, "cup") == []
+
+
+def test_everything_can_be_drawn_of_a_run_without_unguided_samples(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config(["cup"], {"weak_x0": fake.METHODS["weak_x0"]}))
+    assert results.unguided == []
+    assert_everything_draws(results)
+
+
+def assert_everything_draws(results: Results) -> None:
+    drawn = [figures.accuracy_against_distance, figures.accuracy_over_scale, figures.accuracy_under_noise]
+    for draw in drawn + ([figures.class_shares] if results.unguided else []):
+        assert "data:image/svg+xml" in page.figure_html(draw(results), "alt", "caption")
+    for rows in (tables.what_was_run(results), tables.all_cells(results), tables.best_scales(results, "cup")):
+        assert "<td>" in page.table_html(rows)
+    assert len(judge_statements(results)) == 5
+
+
+def test_a_chart_shows_the_numbers_of_the_table(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config())
+    axes = figures.accuracy_over_scale(results).axes[1]
+    lines = {tuple(line.get_xdata()): tuple(line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 2}
+    assert lines[1.0, 10.0] == pytest.approx((50 / 64, 1.0))
+    bars = figures.class_shares(results).axes[0].patches
+    assert [bar.get_width() for bar in bars] == pytest.approx([26 / 128] * 5)  # 0.2 of 128 images is 26 of them
+
+
+def test_the_same_chart_is_the_same_bytes(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config())
+    first, second = (page.figure_html(figures.accuracy_over_scale(results), "a", "c") for _ in range(2))
+    assert first == second
+
+
+def test_a_strip_holds_the_samples_pixel_by_pixel() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
+    html = pictures.strips_html([pictures.Strip("a<b", "note", "#000000", images)], "caption")
+    data = re.search(r"base64,([^\"]+)", html)
+    assert data
+    png = np.array(Image.open(io.BytesIO(base64.b64decode(data[1]))))
+    assert png.shape == (10, 1 + 3 * 9, 3)
+    for i, image in enumerate(images):
+        np.testing.assert_array_equal(png[1:9, 1 + 9 * i : 9 + 9 * i], image)
+    assert "a&lt;b" in html
+
+
+def test_large_images_are_shown_smaller() -> None:
+    html = pictures.image_html(pictures.Strip("a", "", "#000000", np.zeros((2, 256, 256, 3), np.uint8)))
+    data = re.search(r"base64,([^\"]+)", html)
+    assert data
+    assert Image.open(io.BytesIO(base64.b64decode(data[1]))).height == pictures.MAX_PIXELS
+
+
+def test_columns_of_methods_side_by_side_are_the_same_samples(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config())
+    strips = pictures.methods_side_by_side(results, "cup", count=5)
+    assert [strip.title for strip in strips][:2] == ["unguided", "robust, xₜ"]
+    assert {strip.images.shape for strip in strips} == {(5, 8, 8, 3)}
+    assert [len(row) for row in pictures.scales_side_by_side(results, "cup")] == [2, 1, 1, 2, 1]
+
+
+def test_colours_are_apart_for_every_reader(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config())
+    colours = palette.method_colours(results.methods)
+    assert colours["free"] == palette.UNGUIDED
+    assert len(set(colours.values())) == len(colours)
+    assert len(set(palette.method_markers(results.methods).values())) == len(colours)
+    rgb = np.array([to_rgb(colour) for colour in palette.COLOURS])
+    for matrix in (np.eye(3), *DICHROMACY.values()):
+        seen = (rgb**2.2 @ matrix.T).clip(0, 1) ** (1 / 2.2)
+        apart = np.abs(seen[:, None] - seen[None]).max(axis=-1) + np.eye(len(rgb))
+        assert apart.min() > 0.08
+
+
+# Viénot, Brettel & Mollon (1999) for linear RGB, as tabulated by the DaltonLens project.
+DICHROMACY = {
+    "protan": np.array([[0.11238, 0.88762, 0.0], [0.11238, 0.88762, 0.0], [0.00401, -0.00401, 1.0]]),
+    "deutan": np.array([[0.29275, 0.70725, 0.0], [0.29275, 0.70725, 0.0], [-0.02234, 0.02234, 1.0]]),
+}

@@ -1,0 +1,225 @@
+"""Verdicts on tables where the truth is known."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.report.answer import paragraph
+from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
+from nonrobust_guidance.report.tables import best_scales, statement_table
+from nonrobust_guidance.report.verdict import (
+    NOT_SUPPORTED,
+    NOT_TESTED,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+    judge_statements,
+    under_noise,
+)
+from nonrobust_guidance.report.wording import listed, method_labels, number, percent, points
+
+
+def verdicts_on(
+    fake: Any, folder: Path, half_width: float = 0.3, **cells: list[tuple[int, float]]
+) -> dict[int, Verdict]:
+    """The verdicts for a single target where these methods have other outcomes than in the paper."""
+    changed = {**fake.PAPER, **cells}
+    results = fake.write(folder, fake.config(["cup"]), changed, half_width)
+    return {verdict.number: verdict for verdict in judge_statements(results)}
+
+
+def test_numbers_like_the_papers_support_all_its_statements(fake: Any, tmp_path: Path) -> None:
+    verdicts = verdicts_on(fake, tmp_path)
+    assert [verdicts[i].outcome for i in range(1, 6)] == [SUPPORTED] * 5
+    assert {verdicts[i].target for i in range(2, 6)} == {"cup"}
+
+
+@pytest.mark.parametrize(
+    ("strong", "weak", "outcome"),
+    [
+        ((490, 480, 130), (500, 130, 125), SUPPORTED),
+        ((490, 480, 130), (500, 470, 125), NOT_SUPPORTED),  # it holds wherever the robust one does
+        ((490, 480, 130), (500, 312, 125), UNDECIDED),  # at 62%, halfway from 25% to 100%
+        ((490, 130, 130), (500, 125, 125), NOT_SUPPORTED),  # both lose it at once
+    ],
+)
+def test_accuracy_under_noise(
+    fake: Any, tmp_path: Path, strong: tuple[int, ...], weak: tuple[int, ...], outcome: str
+) -> None:
+    results = fake.write(tmp_path, fake.config())
+    table = fake.noise_table({("strong", "xt"): strong, ("weak", "xt"): weak})
+    assert under_noise(table, results)[0] == outcome
+
+
+def test_accuracy_under_noise_quotes_the_level_of_the_widest_gap(fake: Any, tmp_path: Path) -> None:
+    evidence = under_noise(fake.noise_table(fake.NOISE), fake.write(tmp_path, fake.config()))[1]
+    assert evidence.startswith("At t = 200 of 400 the non-robust classifier is right on 26% [22, 30] of 500 noised")
+    assert "the robust one on 96% [94, 97], against 100% [99, 100] and 98% [96, 99] at t = 0" in evidence
+    assert "at 2 levels the robust one keeps" in evidence
+    assert "at 1 of them" in evidence
+
+
+# Unguided 25% and robust 100%: guidance fails below 62.5% and works above.
+@pytest.mark.parametrize(("right", "outcome"), [(3, SUPPORTED), (60, NOT_SUPPORTED), (40, UNDECIDED)])
+def test_guiding_at_xt(fake: Any, tmp_path: Path, right: int, outcome: str) -> None:
+    verdict = verdicts_on(fake, tmp_path, weak_xt=[(right, 60.0)])[2]
+    assert verdict.outcome == outcome
+    assert "it fails below 62%" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("at_xt", "at_x0", "outcome"),
+    [
+        (3, 62, SUPPORTED),
+        (3, 5, NOT_SUPPORTED),  # it does not work
+        (63, 64, UNDECIDED),  # it works, as it did before
+        (64, 50, NOT_SUPPORTED),  # it works less well than before
+        (3, 40, UNDECIDED),  # better than before, but does it work?
+    ],
+)
+def test_one_step_denoising(fake: Any, tmp_path: Path, at_xt: int, at_x0: int, outcome: str) -> None:
+    assert verdicts_on(fake, tmp_path, weak_xt=[(at_xt, 60.0)], weak_x0=[(at_x0, 5.0)])[3].outcome == outcome
+
+
+@pytest.mark.parametrize(
+    ("ema", "adam", "outcome", "words"),
+    [
+        ((62, 5.1), (62, 3.0), SUPPORTED, "is better (accuracy +0 points"),
+        ((62, 7.0), (62, 7.0), NOT_SUPPORTED, "is worse"),
+        ((62, 5.1), (63, 4.9), UNDECIDED, "is not told apart"),
+        ((30, 3.0), (62, 5.1), UNDECIDED, "is better in one and worse in the other"),
+        ((62, 7.0), (62, 3.0), SUPPORTED, "is worse"),  # one that helps is enough
+        ((62, 7.0), (62, 5.1), UNDECIDED, "is worse"),
+    ],
+)
+def test_stabilizing(
+    fake: Any, tmp_path: Path, ema: tuple[int, float], adam: tuple[int, float], outcome: str, words: str
+) -> None:
+    verdict = verdicts_on(fake, tmp_path, weak_ema=[ema, (0, 90.0)], weak_adam=[adam])[4]
+    assert verdict.outcome == outcome
+    assert words in verdict.evidence
+
+
+def test_distances_of_unequal_n_do_not_decide(fake: Any, tmp_path: Path) -> None:
+    methods = {**fake.METHODS, "weak_x0": {**fake.METHODS["weak_x0"], "num_samples": 128}}
+    results = fake.write(tmp_path, fake.config(["cup"], methods), {**fake.PAPER, "weak_x0": [(124, 5.0)]})
+    verdict = {verdict.number: verdict for verdict in judge_statements(results)}[4]
+    assert verdict.outcome == UNDECIDED
+    assert "distances of unequal n not compared" in verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("adam", "outcome"),
+    [
+        ((63, 2.2), SUPPORTED),
+        ((63, 9.0), NOT_SUPPORTED),  # too far
+        ((63, 3.0), UNDECIDED),  # at one and a half times the distance
+        ((45, 2.2), NOT_SUPPORTED),  # too often wrong
+        ((58, 2.2), UNDECIDED),  # about ten points less
+    ],
+)
+def test_nearness_to_the_robust_classifier(fake: Any, tmp_path: Path, adam: tuple[int, float], outcome: str) -> None:
+    assert verdicts_on(fake, tmp_path, weak_ema=[(0, 90.0), (0, 90.0)], weak_adam=[adam])[5].outcome == outcome
+
+
+def test_nothing_is_measured_by_robust_guidance_that_fails(fake: Any, tmp_path: Path) -> None:
+    verdicts = verdicts_on(fake, tmp_path, strong_xt=[(17, 8.0), (10, 9.0)])
+    assert [verdicts[i].outcome for i in (2, 3, 5)] == [UNDECIDED] * 3
+    assert verdicts[2].evidence.startswith("Robust guidance itself reaches 27%")
+
+
+def test_what_a_run_lacks_is_not_tested(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config(methods={"free": fake.METHODS["free"]}))
+    outcomes = {verdict.number: verdict.outcome for verdict in judge_statements(results)}
+    assert outcomes == {1: SUPPORTED, 2: NOT_TESTED, 3: NOT_TESTED, 4: NOT_TESTED, 5: NOT_TESTED}
+    said = paragraph(results, judge_statements(results))
+    assert said == (
+        "Of the paper's 5 statements this run supports 1 (number 1) and does not test 4 (number 2, 3, 4 and 5)."
+    )
+
+
+def test_several_targets_are_judged_together_and_one_by_one(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config())
+    targets = [verdict.target for verdict in judge_statements(results) if verdict.number == 3]
+    assert targets == [ALL_TARGETS, "cup", "ball"]
+    assert [row[""] for row in statement_table(judge_statements(results))] == ["1", "2", "3", "4", "5"]
+    said = paragraph(results, judge_statements(results))
+    assert said.startswith("Of the paper's 5 statements this run supports 5 (number 1, 2, 3, 4 and 5).")
+    assert "100% [97, 100] when the robust classifier guides, 5% [2, 10] when the non-robust one guides on the" in said
+    assert "as many real images that no model was trained on are at 1.50" in said
+
+
+def test_outcomes_pool_counts_and_average_distances(fake: Any, tmp_path: Path) -> None:
+    config = fake.config()
+    config["sampling"]["seeds"] = [0, 1]
+    results = fake.write(tmp_path, config)
+    outcome = next(o for o in results.outcomes_of(ALL_TARGETS) if o.method.name == "weak_xt")
+    assert (outcome.n, outcome.cell_n) == (256, 64)
+    assert outcome.accuracy == pytest.approx((12 / 256, *wilson_interval(12, 256)))
+    assert outcome.distance == pytest.approx((60, 60 - 0.15, 60 + 0.15))  # four cells: half the width of one
+    assert results.outcomes_of("cup")[0].n == 256
+
+
+def test_a_class_may_be_called_none(fake: Any, tmp_path: Path) -> None:
+    assert fake.write(tmp_path, fake.config(["None", "nan"])).outcomes_of("nan")[0].accuracy.value == 0.25
+
+
+def test_the_best_scale_is_the_nearest_of_the_most_accurate(fake: Any, tmp_path: Path) -> None:
+    results = fake.write(tmp_path, fake.config(["cup"]))
+    ema = [o for o in results.outcomes if o.method.name == "weak_ema"]
+    assert best(ema).scale == 10
+    strong = [o for o in results.outcomes if o.method.name == "strong_xt"]
+    assert best(strong).scale == 10  # 50 of 64 is told apart from 64 of 64, whatever its distance
+    with pytest.raises(ValueError, match="no outcomes"):
+        best([])
+    rows = {row["method"]: row for row in best_scales(results, "cup")}
+    assert rows["non-robust, x̂₀ + EMA 0.9"] == {
+        "method": "non-robust, x̂₀ + EMA 0.9",
+        "scale": "10",
+        "images": "64",
+        "held-out accuracy": "97% [89, 99]",
+        "accuracy by its own guide": "100% [94, 100]",
+        "distance": "3.50 [3.20, 3.80]",
+    }
+    assert rows["as many real test images"]["distance"] == "1.50"
+
+
+def test_words() -> None:
+    assert percent(Interval(0.974, 0.921, 0.994)) == "97% [92, 99]"
+    assert percent(None) == "-"
+    assert points(Interval(-0.004, -0.1, 0.1)) == "+0 points [-10, +10]"
+    assert number(Interval(123.4, 99.9, 150.2)) == "123 [100, 150]"
+    assert number(Interval(0.1234, 0.1, 0.2)) == "0.12 [0.10, 0.20]"
+    assert listed(["a"]) == "a"
+    assert listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_methods_that_read_alike_are_told_apart_by_name(fake: Any) -> None:
+    methods = {"a": fake.METHODS["weak_xt"], "b": fake.METHODS["weak_xt"], "c": fake.METHODS["strong_xt"]}
+    labels = method_labels(fake.config(methods=methods))
+    assert labels == {"a": "non-robust, xₜ (a)", "b": "non-robust, xₜ (b)", "c": "robust, xₜ"}
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "foreign", "short", "narrow"])
+def test_a_bad_table_is_one_sentence_that_names_the_file(fake: Any, tmp_path: Path, damage: str) -> None:
+    config = fake.config()
+    fake.write(tmp_path, config)
+    path = tmp_path / "metrics.csv"
+    if damage == "missing":
+        path.unlink()
+    elif damage == "short":
+        table = pd.read_csv(path)
+        table[table["method"] != "weak_ema"].to_csv(path, index=False)
+    elif damage == "narrow":
+        pd.read_csv(path).drop(columns="fd_judge_conditional_low").to_csv(path, index=False)
+    else:
+        path.write_bytes(b"" if damage == "empty" else np.random.default_rng(0).bytes(300))
+    with pytest.raises(UserError) as caught:
+        Results.read(config, tmp_path)
+    assert str(path) in str(caught.value)
+    assert "\n" not in str(caught.value)
