@@ -20,7 +20,7 @@ from nonrobust_guidance.data import Split
 from nonrobust_guidance.models.canvases import jitter, spoil
 from nonrobust_guidance.models.images import to_unit_range
 
-NUM_FEATURES = 64
+NUM_FEATURES = 48
 FACTOR_WEIGHT = 5.0
 CIRCULAR = frozenset({"rotation"})
 # A ball that looks the same after a k-th of a turn shows its angle in multiples of k alone.
@@ -50,7 +50,7 @@ class Judge(nn.Module):
         self.factors = nn.Linear(NUM_FEATURES, code_size(factors)) if factors else None
 
     def features(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to the features (B, 64) that distances are measured in."""
+        """Map images (B, 3, H, W) in [-1, 1] to the features (B, 48) that distances are measured in."""
         return self.embedding(self.trunk(x))
 
     def forward(self, x: Tensor) -> Tensor:

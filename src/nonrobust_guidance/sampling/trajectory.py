@@ -79,7 +79,8 @@ def trajectory(
         clip: whether x0_hat and the final image are clamped to [-1, 1].
         microbatch: how many images the networks see at a time, see `microbatch_size`. None, all of them, is faster for
             a few images on a CPU, but then their bits depend on the batch.
-        autocast: dtype the denoiser runs in (torch.bfloat16, torch.float16); the state keeps its own.
+        autocast: dtype the denoiser runs in; the state and the classifier keep theirs. Where the classifier is certain,
+            a gradient "x0" may underflow in torch.float16; torch.bfloat16 has float32's range.
         dtype: of the state, torch.float32 or torch.float64.
         device: where to sample; left out, where the denoiser is.
 
