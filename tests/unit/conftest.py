@@ -8,8 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nonrobust_guidance.config import load_config
+from nonrobust_guidance.data import prepare_data
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.models import train_classifier
 from nonrobust_guidance.report.results import Results
 
 Cells = Mapping[str, Sequence[tuple[int, float]]]
@@ -115,6 +118,17 @@ class FakeRun:
                 row = {"classifier": classifier, "at": at, "t": t, "n": 500, "accuracy": count / 500}
                 rows.append(row | {"accuracy_low": low, "accuracy_high": high})
         return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def trained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of the default run's judge, trained here as it is there; two to three minutes."""
+    root = Path(__file__).parents[2]
+    config = load_config(root / "config" / "default.yaml")
+    folder = tmp_path_factory.mktemp("judge")
+    prepare_data(config["dataset"], folder / "data")
+    train_classifier(config, "judge", folder / "data", folder / "judge")
+    return folder / "judge"
 
 
 @pytest.fixture

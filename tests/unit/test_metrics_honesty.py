@@ -118,3 +118,12 @@ def test_two_balls_at_once_are_no_ball(judge: nn.Module, balls: dict[str, dict[s
 def test_real_balls_are_accepted_as_what_they_are(judge: nn.Module, balls: dict[str, dict[str, Images]]) -> None:
     for label, images in enumerate(balls["test"].values()):
         assert np.mean(class_probabilities(judge, images).argmax(axis=1) == label) > 0.95
+
+
+def test_good_unguided_samples_are_accepted(judge: nn.Module) -> None:
+    """The first samples of the default run's diffusion model, which this judge has never seen."""
+    with np.load(Path(__file__).with_name("unguided.npz")) as file:
+        called = class_probabilities(judge, file["arr_0"]).argmax(axis=1)
+    assert len(called) == 128
+    assert np.mean(called < 4) >= 0.9
+    assert np.bincount(called, minlength=4)[:4].min() >= 0.12 * 128

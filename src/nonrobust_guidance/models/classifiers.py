@@ -37,7 +37,8 @@ class Resized(nn.Module):
         """Map images (B, 3, H, W) in [-1, 1] to the network's logits (B, K)."""
         if x.shape[-1] != self.size:
             x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        return self.network(x)
+        # A third faster on a CPU, forward and backward.
+        return self.network(x.contiguous(memory_format=torch.channels_last))
 
 
 def build_classifier(architecture: str, num_classes: int, factors: Sequence[str], input_size: int) -> nn.Module:

@@ -85,6 +85,7 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
         num_train_timesteps=settings["schedule"]["num_steps"],
         beta_start=settings["schedule"]["beta_start"],
         beta_end=settings["schedule"]["beta_end"],
+        timestep_spacing="trailing",
         variance_type="fixed_small",
         clip_sample=True,
     )
