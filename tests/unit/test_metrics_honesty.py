@@ -18,6 +18,8 @@ DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "default.yaml")
 NUM_CANVASES, NUM_REFERENCE = 256, 600
 Images = np.ndarray
 
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def judge(trained_judge: Path) -> nn.Module:

@@ -14,6 +14,7 @@ from nonrobust_guidance.data import Split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics import judging, noise_accuracy, score
 from nonrobust_guidance.metrics.cells import list_cells, list_methods
+from nonrobust_guidance.metrics.frechet import Gaussian
 from nonrobust_guidance.metrics.judging import class_probabilities
 from nonrobust_guidance.metrics.score import class_shares, real_distance, score_run
 from nonrobust_guidance.schedule import Schedule
@@ -205,8 +206,17 @@ def test_shares_sum_to_one() -> None:
     assert shares == {"share_cup": 0.5, "share_ball": 0.25, "none_share": 0.25, "accepted_share": 0.75}
 
 
-def test_real_distance_of_one_image_is_unknown() -> None:
-    assert math.isnan(real_distance(np.zeros((1, 2)), None, 4, 0))  # type: ignore[arg-type]
+def test_a_target_without_enough_images_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    splits = {"train": split([0, 1, 2], [0, 0, 1]), "test": split([0, 2, 1, 2], [0, 0, 1, 1])}
+    monkeypatch.setattr(score, "load_split", lambda folder, name: splits[name])
+    with pytest.raises(UserError, match="fewer than two ball images"):
+        scored(run)
+
+
+def test_real_distance_is_of_what_there_is() -> None:
+    features = np.array([[0.0, 0.0], [2.0, 0.0]])  # mean 1, variance 2
+    reference = Gaussian(np.array([4.0, 0.0]), np.diag([8.0, 0.0]), 100)
+    assert real_distance(features, reference, 64, 0) == pytest.approx(9 + 2)
 
 
 class Echo(nn.Module):

@@ -13,6 +13,8 @@ from nonrobust_guidance.config import load_config, write_config
 
 ROOT = Path(__file__).parents[2]
 
+pytestmark = pytest.mark.timeout(900)
+
 
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "nonrobust_guidance.cli", *map(str, arguments), "--threads", "1"]

@@ -65,7 +65,8 @@ class Scorer:
         """Take the networks and compute the features of the real images.
 
         Raises:
-            UserError: if the judge was not made for the data's classes and one more, or a target is none of them.
+            UserError: if the judge was not made for the data's classes and one more, a target is none of them, or
+                there are too few images of it.
         """
         self.config, self.classes, self.judge, self.checkpoints = config, train.classes, judge, checkpoints
         self.image_size = train.images.shape[1]
@@ -86,6 +87,10 @@ class Scorer:
                     f"sampling.targets names '{target}', which is no class of the prepared data; prepare them again"
                 )
             label = self.classes.index(target)
+            if min(np.sum(split.labels == label) for split in (train, test)) < 2:
+                raise UserError(
+                    f"the data have fewer than two {target} images to train or to test on; raise dataset.num_images"
+                )
             self.references[target] = Gaussian.fit(features[train.labels == label])
             self.real[target] = extract_features(self.extractor, judge, test.images[test.labels == label])
 
@@ -157,11 +162,9 @@ def class_shares(probabilities: NDArray[np.float64], classes: tuple[str, ...]) -
 def real_distance(features: NDArray[np.float64], reference: Gaussian, n: int, seed: int) -> float:
     """Return the mean distance of n real held-out images, what a perfect generator would score at this n.
 
-    Drawn without replacement from features (M, D); where M is less than n, or either is below two, of what there is.
+    Drawn without replacement from features (M, D), M and n at least 2; where M is less than n, it is of all M.
     """
     size = min(n, len(features))
-    if size < 2:
-        return float("nan")
     rng = np.random.default_rng(seed)
     draws = 1 if size == len(features) else REAL_DRAWS
     subsets = [rng.choice(len(features), size, replace=False) for _ in range(draws)]
