@@ -66,8 +66,9 @@ def test_a_complete_run_makes_every_result(finished):
         rows = list(csv.DictReader(file))
     # Two guides, each at x_t and at x0_hat, at three levels.
     assert len(rows) == 12
-    assert "sampling.html" in (results / "report" / "index.html").read_text()
-    assert (results / "report" / "sampling.html").stat().st_size > 10_000
+    for page in ("sampling.html", "ground_truth.html"):
+        assert page in (results / "report" / "index.html").read_text()
+        assert (results / "report" / page).stat().st_size > 10_000
     assert yaml.safe_load((results / "config.yaml").read_text())["run"] == "tiny"
 
 
@@ -81,8 +82,8 @@ def test_every_job_is_logged_and_measured(finished):
     results = finished / "results" / "tiny"
     logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
     benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
-    # Data, four trainings, ten drawings, two tables, report and index.
-    assert len(logs) == 19
+    # Data, four trainings, ten drawings, two tables, two pages and index.
+    assert len(logs) == 20
     assert logs == benchmarks
 
 
@@ -135,12 +136,17 @@ def test_a_second_call_does_nothing(finished):
             | EVERYTHING_SAMPLED,
         ),
         # Another run of the same dataset shares the data and the checkpoints.
-        ("run=another", {"measure_noise_accuracy": 1} | EVERYTHING_SAMPLED),
+        ("run=another", {"measure_noise_accuracy": 1, "render_ground_truth": 1} | EVERYTHING_SAMPLED),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished, override, jobs):
     assert plan(finished, override) == jobs | REPORTED
+
+
+def test_the_page_on_known_answers_depends_on_its_own_settings_alone(finished):
+    jobs = plan(finished, "report={ground_truth: {num_samples: 21}}")
+    assert jobs == {"render_ground_truth": 1} | REPORTED
 
 
 def test_changed_configuration_files_reach_the_jobs(finished, tmp_path):

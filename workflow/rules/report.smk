@@ -25,9 +25,26 @@ rule render_report:
         " --notebook {input.notebook} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
 
 
+# It needs no result, so it runs while others train.
+use rule render_report as render_ground_truth with:
+    input:
+        notebook=GROUND_TRUTH_NOTEBOOK,
+    output:
+        report(f"{RESULTS}/report/ground_truth.html", caption="../report/ground_truth.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_ground_truth.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_ground_truth.tsv"
+    params:
+        config=RUN_CONFIG,
+        settings=config["report"]["ground_truth"],
+        results=subpath(output[0], ancestor=2),
+
+
 rule render_index:
     input:
         rules.render_report.output,
+        rules.render_ground_truth.output,
         rules.score_samples.output,
         rules.measure_noise_accuracy.output,
     output:

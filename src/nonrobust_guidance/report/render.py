@@ -35,20 +35,22 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
 
     Args:
         config: the run's validated configuration.
-        results_folder: holds metrics.csv, noise_accuracy.csv and samples/.
-        notebook: a template with a cell tagged "parameters".
+        results_folder: holds metrics.csv, noise_accuracy.csv and samples/, if the notebook asks for the folder.
+        notebook: a template with a cell tagged "parameters", of which ``results_folder`` and ``config_file`` are set.
         output_html: the page.
 
     Raises:
         UserError: if a table is missing or none, the notebook is, or a cell fails; what ran is then kept.
     """
-    Results.read(config, results_folder)
+    asked = parameters_of(notebook)
+    if "results_folder" in asked:
+        Results.read(config, results_folder)
     config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
     if not config_file.is_file() or yaml.safe_load(config_file.read_text(encoding="utf-8")) != config:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         write_atomically(config_file, lambda path: path.write_text(text, encoding="utf-8"))
     parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
-    execute_notebook(notebook, executed, parameters)
+    execute_notebook(notebook, executed, {name: value for name, value in parameters.items() if name in asked})
     title = f"{config['run']}: {notebook.stem}"
     footer = f'The code that made this page: <a href="{quote(executed.name)}">{html.escape(executed.name)}</a>.'
     page = page_html(title, notebook_body(executed), footer)
@@ -100,7 +102,6 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    require_notebook(notebook)
     failed = output.with_suffix(".failed.ipynb")
     with tempfile.TemporaryDirectory() as scratch, this_interpreter_as_kernel(Path(scratch)):
         draft = Path(scratch) / output.name
@@ -121,6 +122,18 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
             ) from error
         write_atomically(output, lambda path: path.write_bytes(draft.read_bytes()))
     failed.unlink(missing_ok=True)
+
+
+def parameters_of(notebook: Path) -> set[str]:
+    """Return the names of the parameters that a notebook takes.
+
+    Raises:
+        UserError: if it is missing or no notebook.
+    """
+    import papermill
+
+    require_notebook(notebook)
+    return set(papermill.inspect_notebook(str(notebook)))
 
 
 def require_notebook(path: Path) -> None:

@@ -1,0 +1,119 @@
+"""What a guided image costs: ours against diffusers' own pipeline, on the same weights, in interleaved rounds.
+
+python benchmarks/sampling_speed.py --threads 2
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import numpy as np
+import torch
+from diffusers import DDPMPipeline, DDPMScheduler
+
+import nonrobust_guidance as ng
+from nonrobust_guidance.config import load_config
+from nonrobust_guidance.models.classifiers import build_from_card
+from nonrobust_guidance.models.diffusion import build_unet
+
+CONFIG = Path(__file__).parents[1] / "config" / "default.yaml"
+BASE = "unguided"
+BARS = {"diffusers, unguided": "at least 1", "at xt": "under 1.5", "at x0": "under 2.3", "at x0_detached": "under 1.4"}
+
+
+def build_samplers(device: torch.device, num_images: int, num_steps: int) -> dict[str, Callable[[], Any]]:
+    """Return the ways of drawing that many images in that many steps; weights are random, which costs the same."""
+    config = load_config(CONFIG)
+    diffusion, size = config["diffusion"], config["dataset"]["image_size"]
+    noise, guide = diffusion["schedule"], config["classifiers"]["nonrobust"]
+    card = {key: guide[key] for key in ("architecture", "input_size")}
+    card |= {"classes": config["dataset"]["classes"], "factors": []}
+    unet = build_unet(diffusion["unet"], size, seed=0).eval().requires_grad_(False).to(device)
+    classifier = build_from_card(card).eval().requires_grad_(False).to(device)
+    scheduler = DDPMScheduler(
+        num_train_timesteps=noise["num_steps"],
+        beta_start=noise["beta_start"],
+        beta_end=noise["beta_end"],
+        timestep_spacing="trailing",
+    )
+    pipeline = DDPMPipeline(unet, scheduler)
+    pipeline.set_progress_bar_config(disable=True)
+    schedule = ng.Schedule.from_diffusers(scheduler).respaced(num_steps)
+
+    def theirs() -> Any:
+        return pipeline(num_images, num_inference_steps=num_steps, output_type="np").images
+
+    def ours(at: Any = None) -> Callable[[], Any]:
+        guidance = ng.ClassifierGuidance(classifier, target=0, scale=1.0, at=at) if at else None
+        return lambda: ng.sample(unet, schedule, num_images, guidance=guidance).cpu()
+
+    return {"diffusers, unguided": theirs, BASE: ours()} | {f"at {at}": ours(at) for at in ("xt", "x0", "x0_detached")}
+
+
+def measure(
+    samplers: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float], seed: int
+) -> dict[str, np.ndarray]:
+    """Return the seconds of each sampler in each round, (rounds,); the order changes from round to round."""
+    seconds: dict[str, list[float]] = {name: [] for name in samplers}
+    rng = np.random.default_rng(seed)
+    for draw in samplers.values():
+        draw()
+    for _ in range(rounds):
+        for name in rng.permutation(list(samplers)):
+            start = clock()
+            samplers[name]()
+            seconds[name].append(clock() - start)
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
+    """Return the median of the values (N,) and its 95% bootstrap interval."""
+    resampled = np.random.default_rng(seed).choice(values, (10_000, len(values)))
+    low, high = np.quantile(np.median(resampled, axis=1), [0.025, 0.975])
+    return float(np.median(values)), float(low), float(high)
+
+
+def format_table(seconds: dict[str, np.ndarray], num_images: int, seed: int) -> str:
+    """Return the table: images per second, and the cost of an image in units of one of ours, unguided."""
+    lines = ["| | images per second | cost over ours, unguided (95%) | bar |", "|---|---|---|---|"]
+    for name, values in seconds.items():
+        ratio, low, high = median_interval(values / seconds[BASE], seed)
+        cost = "1" if name == BASE else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+        lines.append(f"| {name} | {num_images / np.median(values):.2f} | {cost} | {BARS.get(name, '')} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Read the options, measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
+    parser.add_argument("--images", type=int, default=32, help="drawn together; a CPU runs them 32 at a time")
+    parser.add_argument("--steps", type=int, default=50, help="of a drawing; the last is never guided")
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0, help="of the order and of the bootstrap")
+    parser.add_argument("--cpu-time", action="store_true", help="in place of wall time, for a busy machine; one thread")
+    options = parser.parse_args()
+    if options.cpu_time and options.threads != 1:
+        parser.error("--cpu-time counts every thread's time; use it with --threads 1")
+    torch.set_num_threads(options.threads)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    samplers = build_samplers(device, options.images, options.steps)
+    clock = time.process_time if options.cpu_time else time.perf_counter
+    seconds = measure(samplers, options.rounds, clock, options.seed)
+    print(format_table(seconds, options.images, options.seed))
+    cpu = f"{platform.machine()}, {options.threads} threads"
+    print(
+        f"\n{options.rounds} rounds of {options.images} images in {options.steps} steps, float32, on "
+        f"{torch.cuda.get_device_name() if device.type == 'cuda' else cpu}; "
+        f"torch {torch.__version__}, diffusers {diffusers.__version__}."
+    )
+
+
+if __name__ == "__main__":
+    main()

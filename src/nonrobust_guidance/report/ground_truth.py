@@ -1,0 +1,271 @@
+"""Every method on data whose conditional distribution is known, and what it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from math import cos, pi, sin
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from nonrobust_guidance.ground_truth import GaussianMixture
+from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, Identity, Stabilizer
+from nonrobust_guidance.guidance.classifier import At
+from nonrobust_guidance.metrics.energy import EnergyDistance
+from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED
+from nonrobust_guidance.report.wording import X0_HAT, X_T
+from nonrobust_guidance.sampling import sample
+from nonrobust_guidance.sampling.denoiser import predict
+from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.schedule import Schedule
+
+TARGET = 0
+NARROW, BROAD = 0.05, 0.15
+"""Standard deviations of the components of the class asked for, and of the other's."""
+RESAMPLES, REPEATS = 100, 40
+DELIVERS = 0.9
+"""Share of samples of the class from which on a method is said to deliver it."""
+Reading = Literal["exact", "xt", "x0"]
+READINGS: dict[Reading, str] = {
+    "exact": f"exact, told the noise, at {X_T}",
+    "xt": f"clean-time, at {X_T}",
+    "x0": f"clean-time, at {X0_HAT}",
+}
+
+
+class Method(NamedTuple):
+    """A way to guide: what the figures call it, what is shown to which posterior, and at which scales."""
+
+    label: str
+    at: At = "xt"
+    scales: tuple[float, ...] = (0.0,)
+    robust: bool = False
+    stabilizer: Stabilizer = Identity()
+    colour: str = UNGUIDED
+    marker: str = "*"
+
+
+# Colours and markers are those of the same methods in the notebook on images. Of every method the scales go from too
+# weak to too strong; at x_t, where the chain diverges, they end before numbers overflow.
+FREE = Method("unguided")
+ROBUST = Method(f"robust, {X_T}", "xt", (0.1, 0.3, 1, 3, 10), True, colour=COLOURS[0], marker=MARKERS[0])
+AT_XT = Method(f"non-robust, {X_T}", "xt", (0.003, 0.01, 0.03, 0.1), colour=COLOURS[2], marker=MARKERS[2])
+AT_X0 = Method(f"non-robust, {X0_HAT}", "x0", (0.003, 0.01, 0.03, 0.1, 0.3, 1), colour=COLOURS[3], marker=MARKERS[3])
+STABILIZED = tuple(
+    Method(f"{AT_X0.label} + {name}", "x0", scales, False, stabilizer, COLOURS[i], MARKERS[i])
+    for i, name, stabilizer, scales in (
+        (4, "EMA 0.9", EMA(0.9), (0.01, 0.03, 0.1, 0.3, 1, 3)),
+        (5, "EMA 0.99", EMA(0.99), (0.03, 0.1, 0.3, 1, 3, 10)),
+        (6, "Adam", Adam(), (0.03, 0.1, 0.3, 1, 3, 10)),
+    )
+)
+DETACHED = Method(
+    f"{AT_X0.label} detached", "x0_detached", (0.01, 0.03, 0.1, 0.3, 1, 3), colour=COLOURS[7], marker=MARKERS[7]
+)
+GUIDED = (ROBUST, AT_XT, AT_X0, *STABILIZED, DETACHED)
+
+
+class Outcome(NamedTuple):
+    """What a method at a scale came to."""
+
+    method: Method
+    scale: float
+    points: NDArray[np.float64]
+    """(N, 2)."""
+    distance: Interval
+    """Energy distance to the exact conditional."""
+    accuracy: Interval
+    """Share whose exact class is the one asked for."""
+    fullest: float
+    """Largest share of one component among the samples of the class asked for."""
+
+
+class Accuracy(NamedTuple):
+    """How often a posterior names the right class at one noise level."""
+
+    reading: Reading
+    t: int
+    noise_level: float
+    accuracy: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A mixture and a chain: everything that is measured on them, determined by the seed.
+
+    Attributes:
+        name: what the report calls the mixture.
+        mixture: in the plane, within [-1, 1]; class 0 is asked for.
+        num_samples: of each method at each scale.
+        num_steps: T; the betas are linear from 0.1 / T to 20 / T, so that the chain ends at noise alone.
+        seed: of all noise.
+    """
+
+    name: str
+    mixture: GaussianMixture
+    num_samples: int
+    num_steps: int
+    seed: int = 0
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The noise schedule."""
+        return Schedule.linear(self.num_steps, 0.1 / self.num_steps, 20.0 / self.num_steps)
+
+    @cached_property
+    def exact(self) -> EnergyDistance:
+        """The distance to the exact conditional."""
+        return EnergyDistance(self.mixture.conditional(TARGET))
+
+    @cached_property
+    def floor(self) -> Interval:
+        """Distance of as many exact samples of the conditional."""
+        return self.exact.floor(self.num_samples, REPEATS, self.seed)
+
+    @cached_property
+    def noise(self) -> list[Tensor]:
+        """The noise of all steps, the one that `sample` itself would draw from the seed; shared by all methods."""
+        source = SampleNoise(self.seed, range(self.num_samples), self.mixture.shape)
+        return [source(k) for k in range(self.num_steps + 1)]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """Every method at each of its scales, the unguided chain first."""
+        return [self.outcome(method, scale) for method in (FREE, *GUIDED) for scale in method.scales]
+
+    def of(self, *methods: Method) -> list[Outcome]:
+        """Return the outcomes of these methods."""
+        return [outcome for outcome in self.outcomes if outcome.method in methods]
+
+    def best(self, *methods: Method) -> Outcome:
+        """Return the outcome of these methods that is closest to the exact conditional."""
+        return min(self.of(*methods), key=lambda outcome: outcome.distance.value)
+
+    def delivering(self, method: Method) -> Outcome:
+        """Return the closest of the method's outcomes that deliver the class, or the one that does so most often."""
+        found = [outcome for outcome in self.of(method) if outcome.accuracy.value >= DELIVERS]
+        by_class = max(self.of(method), key=lambda outcome: outcome.accuracy.value)
+        return min(found, key=lambda outcome: outcome.distance.value, default=by_class)
+
+    def guidance(self, method: Method, scale: float) -> ClassifierGuidance:
+        """Return the method's guidance toward the class asked for."""
+        classifier = self.mixture.noisy_classifier(self.schedule) if method.robust else self.mixture.classifier
+        return ClassifierGuidance(classifier, TARGET, scale, method.at, stabilizer=method.stabilizer)
+
+    def draw(self, method: Method, scale: float) -> Tensor:
+        """Return samples (N, 2, 1, 1) float64."""
+        return sample(
+            self.mixture.denoiser(self.schedule), self.schedule, self.num_samples, shape=self.mixture.shape,
+            guidance=self.guidance(method, scale) if scale else None, noise=self.noise.__getitem__, dtype=torch.float64,
+        )  # fmt: skip
+
+    def outcome(self, method: Method, scale: float) -> Outcome:
+        """Draw samples and measure them."""
+        x = self.draw(method, scale)
+        log_joint = self.mixture.posterior(x, torch.ones(len(x), dtype=torch.float64)).log_joint
+        right = self.mixture.class_scores(log_joint).argmax(1) == TARGET
+        components = torch.bincount(log_joint.argmax(1), minlength=log_joint.shape[1])[self.mixture.labels == TARGET]
+        points = x.reshape(-1, 2).numpy()
+        return Outcome(
+            method,
+            scale,
+            points,
+            self.exact.measure(points, RESAMPLES, self.seed),
+            share_of(right),
+            float(components.max() / components.sum().clamp(min=1)),
+        )
+
+    def chain_error(self, method: Method, scale: float) -> Interval:
+        """Return the distance of a method's samples to what it should draw: the conditional, unguided the mixture."""
+        law = self.exact if scale else EnergyDistance(self.mixture)
+        return law.measure(self.draw(method, scale).reshape(-1, 2).numpy(), RESAMPLES, self.seed)
+
+    @cached_property
+    def convergence(self) -> list[tuple[int, Interval, Interval]]:
+        """For growing T, the errors of the exact guidance at scale 1 and of the unguided chain."""
+        chains = [replace(self, num_steps=int(factor * self.num_steps)) for factor in (0.5, 1, 2, 4)]
+        return [(chain.num_steps, chain.chain_error(ROBUST, 1.0), chain.chain_error(FREE, 0.0)) for chain in chains]
+
+    def noised(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return exact samples, noised to a level 0 .. T-1 (N, 2, 1, 1), and their classes (N,)."""
+        labels = range(self.mixture.num_classes)
+        shares = [float(self.mixture.weights[self.mixture.labels == label].sum()) for label in labels]
+        counts = [max(1, round(share * self.num_samples)) for share in shares]
+        x0 = torch.cat([self.mixture.sample(counts[label], self.seed + label, label) for label in labels])
+        z = SampleNoise(self.seed, range(len(x0)), self.mixture.shape)(level).double()
+        x_t = self.schedule.add_noise(x0, z, torch.full((len(x0),), level))
+        return x_t, torch.repeat_interleave(torch.tensor(counts))
+
+    def logits(self, reading: Reading, x_t: Tensor, level: int) -> Tensor:
+        """Return what a posterior says of the noisy points (N, 2, 1, 1), logits (N, number of classes)."""
+        t = torch.full((len(x_t),), level)
+        if reading == "exact":
+            return self.mixture.noisy_classifier(self.schedule)(x_t, t)
+        if reading == "xt":
+            return self.mixture.classifier(x_t)
+        output, alpha_bar = self.mixture.denoiser(self.schedule)(x_t, t), float(self.schedule.alpha_bars[level])
+        return self.mixture.classifier(self.schedule.predict(output, x_t, alpha_bar).x0_hat)
+
+    def accuracies(self, num_levels: int = 15) -> Iterator[Accuracy]:
+        """Yield how often each posterior names the right class of noised points, over the noise levels."""
+        amplitudes = (1 - self.schedule.alpha_bars).sqrt().numpy()
+        wanted = np.linspace(amplitudes[0], amplitudes[-1], num_levels)
+        for level in np.unique(np.abs(amplitudes[:, None] - wanted).argmin(0)).tolist():
+            x_t, labels = self.noised(level)
+            noise_level = float(amplitudes[level])
+            for reading in READINGS:
+                right = self.logits(reading, x_t, level).argmax(1) == labels
+                yield Accuracy(reading, level, noise_level, share_of(right))
+
+    @cached_property
+    def under_noise(self) -> list[Accuracy]:
+        """The accuracies over the noise levels."""
+        return list(self.accuracies())
+
+    @property
+    def telling_level(self) -> int:
+        """The level at which the clean-time posterior at x_t is furthest behind the exact one."""
+        exact, clean = ({a.t: a.accuracy.value for a in self.under_noise if a.reading == r} for r in ("exact", "xt"))
+        return max(exact, key=lambda t: exact[t] - clean[t])
+
+    def gradients(self, method: Method, x_t: Tensor, level: int) -> Tensor:
+        """Return a method's gradients (N, 2) at noisy points (N, 2, 1, 1), before any stabilizer."""
+        network = partial(predict, self.mixture.denoiser(self.schedule), self.schedule, clip=True, autocast=None)
+        transition = list(self.schedule.transitions())[-1 - level]
+        return self.guidance(method, 1.0).evaluate(network, x_t, transition)[1].reshape(-1, 2)
+
+
+def share_of(right: Tensor) -> Interval:
+    """Return the share of the points (N,) that are right, with Wilson's interval."""
+    successes = int(right.sum())
+    return Interval(successes / len(right), *wilson_interval(successes, len(right)))
+
+
+def experiments(num_samples: int, num_steps: int, seed: int = 0) -> list[Experiment]:
+    """Return the two experiments: components in a ring, where nothing tells them apart, and scattered ones."""
+    mixtures = {"ring": ring(), "scattered": scattered()}
+    return [Experiment(name, mixture, num_samples, num_steps, seed) for name, mixture in mixtures.items()]
+
+
+def ring() -> GaussianMixture:
+    """Return eight components around a circle, the classes in turn."""
+    means = [(0.7 * cos(i * pi / 4), 0.7 * sin(i * pi / 4)) for i in range(8)]
+    return interleaved(means, [i % 2 for i in range(8)])
+
+
+def scattered() -> GaussianMixture:
+    """Return four components of the class asked for among five others, in no order."""
+    own = [(-0.6, 0.55), (0.65, 0.2), (0.35, -0.6), (-0.3, -0.7)]
+    others = [(0.1, 0.65), (-0.15, -0.05), (-0.65, -0.2), (0.7, 0.75), (0.3, 0.1)]
+    return interleaved([*own, *others], [TARGET] * len(own) + [1] * len(others))
+
+
+def interleaved(means: list[tuple[float, float]], labels: list[int]) -> GaussianMixture:
+    """Return equally likely round components, narrow ones for the class asked for and broad ones for the other."""
+    return GaussianMixture(means, [NARROW**2 if label == TARGET else BROAD**2 for label in labels], labels=labels)

@@ -1,0 +1,137 @@
+"""What the experiments with a known answer say, in words computed from their numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from nonrobust_guidance.metrics.intervals import Interval, difference
+from nonrobust_guidance.report.ground_truth import (
+    AT_X0,
+    AT_XT,
+    DETACHED,
+    FREE,
+    GUIDED,
+    READINGS,
+    ROBUST,
+    STABILIZED,
+    Experiment,
+    Method,
+    Outcome,
+)
+from nonrobust_guidance.report.wording import X0_HAT, X_T, listed, percent
+
+QUESTIONS: dict[str, tuple[tuple[Method, ...], tuple[Method, ...]]] = {
+    f"Is the robust posterior at {X_T} closer than no guidance?": ((ROBUST,), (FREE,)),
+    f"Is the non-robust one at {X_T} closer than no guidance?": ((AT_XT,), (FREE,)),
+    f"Does {X0_HAT} bring it closer than {X_T}?": ((AT_X0,), (AT_XT,)),
+    f"Does the best stabilizer bring {X0_HAT} closer?": (STABILIZED, (AT_X0,)),
+    "Is it then closer than the robust one?": (STABILIZED, (ROBUST,)),
+    f"Is {X0_HAT} closer with the pass through the denoiser than detached?": ((AT_X0,), (DETACHED,)),
+}
+EFFECTS = {1: "helps", -1: "does harm", 0: "makes no difference that can be told apart"}
+WORDS = {1: "yes", -1: "no, farther", 0: "not told apart"}
+
+
+def answer(experiments: Sequence[Experiment]) -> str:
+    """Return what came out, in a paragraph."""
+    return " ".join(of_mixture(experiment) for experiment in experiments)
+
+
+def of_mixture(experiment: Experiment) -> str:
+    """Return what came out on one mixture."""
+    at_xt, at_x0, stabilized = (experiment.best(*methods) for methods in ((AT_XT,), (AT_X0,), STABILIZED))
+    found = {
+        "for the robust posterior": experiment.best(ROBUST),
+        f"for the non-robust one at {X_T}": at_xt,
+        f"for it at {X0_HAT}": at_x0,
+        f"for it at {X0_HAT} with {stabilized.method.label.rpartition('+ ')[2]}, the best stabilizer": stabilized,
+    }
+    return (
+        f"On the {experiment.name} mixture the distance to the exact conditional is "
+        f"{listed([f'{decimals(outcome.distance)} {name}' for name, outcome in found.items()])}; unguided samples are "
+        f"at {experiment.best(FREE).distance.value:.3f}, as many exact ones at {experiment.floor.value:.3f}. So here "
+        f"classifying {X0_HAT} in place of {X_T} {EFFECTS[closer(at_x0, at_xt)]}, and stabilizing {X0_HAT} "
+        f"{EFFECTS[closer(stabilized, at_x0)]}."
+    )
+
+
+def question_table(experiments: Sequence[Experiment]) -> list[dict[str, str]]:
+    """Return a row a question, a column a mixture: the answer and the two distances it rests on."""
+    rows = []
+    for question, (methods, others) in QUESTIONS.items():
+        row = {"question": question}
+        for experiment in experiments:
+            found, other = experiment.best(*methods), experiment.best(*others)
+            named = f" ({found.method.label.rpartition('+ ')[2]})" if len(methods) > 1 else ""
+            row[experiment.name] = (
+                f"{WORDS[closer(found, other)]}: {decimals(found.distance)}{named} against {decimals(other.distance)}"
+            )
+        rows.append(row)
+    return rows
+
+
+def closer(found: Outcome, other: Outcome) -> int:
+    """Return 1 where an outcome is closer to the exact conditional than another, -1 where farther, 0 where neither."""
+    apart = difference(found.distance, other.distance)
+    return 1 if apart.high < 0 else -1 if apart.low > 0 else 0
+
+
+def best_table(experiment: Experiment) -> list[dict[str, str]]:
+    """Return a row a method, at its best scale."""
+    return [outcome_row(experiment.best(method)) for method in (FREE, *GUIDED)]
+
+
+def all_outcomes(experiment: Experiment) -> list[dict[str, str]]:
+    """Return a row a method and scale."""
+    return [outcome_row(outcome) for outcome in experiment.outcomes]
+
+
+def outcome_row(outcome: Outcome) -> dict[str, str]:
+    """Return the numbers of one outcome."""
+    return {
+        "method": outcome.method.label,
+        "scale": f"{outcome.scale:g}" if outcome.scale else "",
+        "distance": decimals(outcome.distance),
+        "of the class asked for": percent(outcome.accuracy),
+        "fullest component": f"{100 * outcome.fullest:.0f}%",
+    }
+
+
+def under_noise(experiments: Sequence[Experiment]) -> str:
+    """Return how far the posteriors are apart where that at x_t is furthest behind."""
+    sentences = []
+    for experiment in experiments:
+        here = {a.reading: a for a in experiment.under_noise if a.t == experiment.telling_level}
+        shares = [f"{percent(here[reading].accuracy)} ({label})" for reading, label in READINGS.items()]
+        sentences.append(
+            f"On the {experiment.name} mixture the clean-time posterior at {X_T} is furthest behind at noise level "
+            f"{here['exact'].noise_level:.2f}, where right are {listed(shares)}."
+        )
+    return " ".join(sentences)
+
+
+def modes(experiments: Sequence[Experiment]) -> str:
+    """Return how the samples are spread over the components of the class, where methods deliver it."""
+    sentences = []
+    for experiment in experiments:
+        found = [experiment.delivering(method) for method in GUIDED]
+        parts = [f"{100 * outcome.fullest:.0f}% ({outcome.method.label})" for outcome in found]
+        sentences.append(f"On the {experiment.name} mixture the fullest of the four components holds {listed(parts)}.")
+    return " ".join(sentences)
+
+
+def over_steps(experiments: Sequence[Experiment]) -> str:
+    """Return the error of exact guidance with the fewest and with the most steps."""
+    sentences = []
+    for experiment in experiments:
+        (few, coarse, _), (many, fine, _) = experiment.convergence[0], experiment.convergence[-1]
+        sentences.append(
+            f"On the {experiment.name} mixture exact guidance at scale 1 is at {decimals(coarse)} with {few} steps and "
+            f"at {decimals(fine)} with {many}; exact samples reach up to {experiment.floor.high:.3f} by chance."
+        )
+    return " ".join(sentences)
+
+
+def decimals(distance: Interval) -> str:
+    """Return a distance such as ``0.041 [0.035, 0.050]``."""
+    return f"{distance.value:.3f} [{distance.low:.3f}, {distance.high:.3f}]"
