@@ -48,11 +48,12 @@ def test_splits_hold_disjoint_indices_in_order(folder):
     balls = SportBalls(seed=3, image_size=16, ball_size=0.75)
     first = 0
     for split, count in (("train", 12), ("validation", 5), ("test", 4)):
-        images, labels, factors, classes = load_split(folder, split)
+        images, labels, factors, classes, factor_names = load_split(folder, split)
         assert (images.dtype, labels.dtype, factors.dtype) == (np.uint8, np.int64, np.float32)
         assert images.shape == (count, 16, 16, 3)
         assert isinstance(images, np.memmap)
         assert classes == ("baseball", "basketball", "volleyball", "soccer")
+        assert factor_names == ("x", "y", "size", "rotation")
         for row in range(count):
             expected = balls.example(first + row)
             np.testing.assert_array_equal(images[row], expected.image)

@@ -142,7 +142,7 @@ def told(distances: dict[str, tuple[float, float, float]]) -> str:
     ]
     found.__dict__["under_noise"] = [Accuracy(r, 0, 0.1, share) for r in ("exact", "xt", "x0")]
     rows = ground_truth_words.question_table([found])
-    return ground_truth_words.answer([found]) + " ".join(row["ring"] for row in rows)
+    return ground_truth_words.answer(found) + " ".join(row["ring"] for row in rows)
 
 
 def test_words_follow_the_numbers() -> None:

@@ -64,8 +64,8 @@ def train(objective: Objective, settings: dict[str, Any], folder: Path, name: st
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
     average = {key: value.clone() for key, value in model.state_dict().items()} if decay else {}
     state = TrainingState(folder / STATE_FILE, settings, objective.num_examples)
-    start, history = state.restore(model, optimizer, average)
-    losses: list[Tensor] = []
+    start, history, unreported = state.restore(model, optimizer, average)
+    losses = [torch.tensor(loss) for loss in unreported]
     bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, unit="step")
     for step in bar:
         rate = learning_rate(step, settings)
@@ -86,7 +86,7 @@ def train(objective: Objective, settings: dict[str, Any], folder: Path, name: st
             history.append({"step": step + 1, "loss": mean, "learning_rate": rate})
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
         if (step + 1) % settings["checkpoint_every"] == 0 and step + 1 < steps:
-            state.save(step + 1, history, model, optimizer, average)
+            state.save(step + 1, history, [loss.item() for loss in losses], model, optimizer, average)
     if decay:
         model.load_state_dict(average)
     model.eval()
@@ -150,31 +150,36 @@ class TrainingState:
         self,
         step: int,
         history: list[dict[str, float]],
+        unreported: list[float],
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         average: dict[str, Tensor],
     ) -> None:
-        """Write all that the next step depends on, atomically."""
+        """Write all that the next step depends on, and the losses since the last row of the history, atomically."""
         moments = {f"{i}.{key}": value for i, s in optimizer.state_dict()["state"].items() for key, value in s.items()}
         parts = {"model": model.state_dict(), "average": average, "optimizer": moments}
         tensors = {f"{part}/{k}": v.contiguous().clone() for part, group in parts.items() for k, v in group.items()}
-        metadata = {"step": str(step), "history": json.dumps(history), "fingerprint": self.fingerprint}
+        progress = {"step": step, "history": history, "unreported": unreported}
+        metadata = {"progress": json.dumps(progress), "fingerprint": self.fingerprint}
         write_atomically(self.path, lambda path: save_file(tensors, path, metadata=metadata))
 
     def restore(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-    ) -> tuple[int, list[dict[str, float]]]:
-        """Load the state into the arguments and return (next step, history); (0, []) where there is none of ours."""
+    ) -> tuple[int, list[dict[str, float]], list[float]]:
+        """Load the state into the arguments and return (next step, history, losses since its last row).
+
+        Where there is no state of ours that is (0, [], []), and the arguments stay as they are.
+        """
         if not self.path.is_file():
-            return 0, []
+            return 0, [], []
         try:
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata()
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         except SafetensorError:
-            return 0, []
+            return 0, [], []
         if metadata.get("fingerprint") != self.fingerprint:
-            return 0, []
+            return 0, [], []
 
         def part(name: str) -> dict[str, Tensor]:
             return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
@@ -186,7 +191,8 @@ class TrainingState:
             index, _, field = key.partition(".")
             moments.setdefault(int(index), {})[field] = tensor
         optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-        return int(metadata["step"]), json.loads(metadata["history"])
+        progress = json.loads(metadata["progress"])
+        return progress["step"], progress["history"], progress["unreported"]
 
 
 def clear_state(folder: Path) -> None:

@@ -32,13 +32,8 @@ EFFECTS = {1: "helps", -1: "does harm", 0: "makes no difference that can be told
 WORDS = {1: "yes", -1: "no, farther", 0: "not told apart"}
 
 
-def answer(experiments: Sequence[Experiment]) -> str:
-    """Return what came out, in a paragraph."""
-    return " ".join(of_mixture(experiment) for experiment in experiments)
-
-
-def of_mixture(experiment: Experiment) -> str:
-    """Return what came out on one mixture."""
+def answer(experiment: Experiment) -> str:
+    """Return what came out on one mixture, in a paragraph."""
     at_xt, at_x0, stabilized = (experiment.best(*methods) for methods in ((AT_XT,), (AT_X0,), STABILIZED))
     found = {
         "for the robust posterior": experiment.best(ROBUST),
