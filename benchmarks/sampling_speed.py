@@ -19,7 +19,7 @@ from diffusers import DDPMPipeline, DDPMScheduler
 
 import nonrobust_guidance as ng
 from nonrobust_guidance.config import load_config
-from nonrobust_guidance.models.classifiers import build_from_card
+from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 
 CONFIG = Path(__file__).parents[1] / "config" / "default.yaml"
@@ -35,7 +35,7 @@ def build_samplers(device: torch.device, num_images: int, num_steps: int) -> dic
     card = {key: guide[key] for key in ("architecture", "input_size")}
     card |= {"classes": config["dataset"]["classes"], "factors": []}
     unet = build_unet(diffusion["unet"], size, seed=0).eval().requires_grad_(False).to(device)
-    classifier = build_from_card(card).eval().requires_grad_(False).to(device)
+    classifier = ready_to_guide(build_from_card(card)).to(device)
     scheduler = DDPMScheduler(
         num_train_timesteps=noise["num_steps"],
         beta_start=noise["beta_start"],

@@ -48,7 +48,7 @@ def test_methods_need_no_second_look():
         {"name": "normalize"},
     ]
     methods = resolve_config(raw, "tiny.yaml")["sampling"]["methods"]
-    assert methods["unguided"] == {"classifier": None, "num_samples": 12}
+    assert methods["unguided"] == {"classifier": None, "num_samples": 12, "steps": 4}
     assert methods["nonrobust_x0_ema09"] == {
         "classifier": "nonrobust",
         "at": "x0",
@@ -58,10 +58,29 @@ def test_methods_need_no_second_look():
         "interval": [0.0, 1.0],
         "on_nonfinite": "raise",
         "num_samples": 6,
+        "steps": 4,
     }
     assert methods["robust_xt"]["objective"] == "logit"
     assert methods["robust_xt"]["stabilizer"] == []
     assert methods["robust_x0"]["stabilizer"] == [{"name": "clip_norm", "max_norm": 1}, {"name": "normalize"}]
+
+
+def test_fidelity_to_the_paper_is_the_original_codes_choices_where_none_is_written():
+    paper = resolve_config(changed("fidelity", "paper"), "")
+    assert paper["dataset"]["independent_draws"] is False
+    assert paper["sampling"]["methods"]["robust_xt"]["objective"] == "logit"
+    assert resolve_config(paper, "") == paper
+    two = changed("dataset.classes", ["baseball", "basketball"]) | {"fidelity": "paper"}
+    assert resolve_config(two, "")["sampling"]["objective"] == "log_prob"
+    written = changed("sampling.objective", "log_prob") | {"fidelity": "paper"}
+    assert resolve_config(written, "")["sampling"]["objective"] == "log_prob"
+
+
+def test_a_method_may_have_its_own_number_of_steps():
+    methods = resolve_config(changed("sampling.methods.robust_xt.steps", 8), "")["sampling"]["methods"]
+    assert (methods["robust_xt"]["steps"], methods["robust_x0"]["steps"]) == (8, 4)
+    with pytest.raises(UserError, match=r"sampling\.methods\.robust_xt\.steps is 41; give at most 40"):
+        resolve_config(changed("sampling.methods.robust_xt.steps", 41), "")
 
 
 def test_a_resolved_configuration_resolves_to_itself(tmp_path):

@@ -76,8 +76,11 @@ def check_methods(config: Mapping[str, Any]) -> None:
         UserError: if two values contradict each other.
     """
     sampling, classes = config["sampling"], config["dataset"]["classes"]
-    steps, levels = sampling["steps"], config["diffusion"]["schedule"]["num_steps"]
-    _require(steps <= levels, f"sampling.steps is {steps}; give at most {levels}, the steps of diffusion.schedule")
+    levels = config["diffusion"]["schedule"]["num_steps"]
+    methods = {f"sampling.methods.{name}": method for name, method in sampling["methods"].items()}
+    for key, entry in ({"sampling": sampling} | methods).items():
+        steps = entry.get("steps", levels)
+        _require(steps <= levels, f"{key}.steps is {steps}; give at most {levels}, the steps of diffusion.schedule")
     _require(
         sampling["eta"] == 0 or sampling["sampler"] == "ddim",
         "sampling.eta is for ddim alone; remove it, or set sampling.sampler to ddim",
@@ -87,8 +90,8 @@ def check_methods(config: Mapping[str, Any]) -> None:
             target in classes,
             f"sampling.targets[{i}] is '{target}', which is no class of the dataset; {instead(target, classes)}",
         )
-    for name, method in sampling["methods"].items():
-        _check_method(f"sampling.methods.{name}", method, config["classifiers"])
+    for key, method in methods.items():
+        _check_method(key, method, config["classifiers"])
 
 
 def _check_method(key: str, method: Mapping[str, Any], classifiers: Mapping[str, Any]) -> None:
@@ -97,7 +100,7 @@ def _check_method(key: str, method: Mapping[str, Any], classifiers: Mapping[str,
     if classifier is None:
         for other in method:
             _require(
-                other in ("classifier", "num_samples"),
+                other in ("classifier", "num_samples", "steps"),
                 f"{key}.{other} needs a classifier that guides; add {key}.classifier, or remove {other}",
             )
         return

@@ -42,8 +42,8 @@ def load_config(path: Path, *, complete: bool = True) -> dict[str, Any]:
 def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str, Any]:
     """Return the configuration with all defaults filled in, its keys in the schema's order; twice is the same as once.
 
-    A guided method comes out with its own ``objective``, ``interval``, ``on_nonfinite``, ``num_samples`` and a list of
-    stabilizers, an unguided one with ``classifier`` None and ``num_samples``.
+    A guided method comes out with its own ``objective``, ``interval``, ``on_nonfinite``, ``num_samples``, ``steps`` and
+    a list of stabilizers, an unguided one with ``classifier`` None, ``num_samples`` and ``steps``.
 
     Args:
         raw: what the file holds.
@@ -59,7 +59,7 @@ def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str,
     violation = schema_violation(schema, raw)
     if violation:
         raise UserError(f"{source}: {violation}")
-    config = _with_defaults(schema, raw, schema)
+    config = _with_defaults(schema, _with_fidelity(raw), schema)
     try:
         check_models(config)
         if "metrics" in config:
@@ -103,6 +103,23 @@ def sample_files(config: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _with_fidelity(raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration with the original code's choices where ``fidelity: paper`` asks for them.
+
+    There SportBalls draws its factors from one number, and guidance toward one of more than two classes follows the
+    raw logit. What is written out stays as it is.
+    """
+    if raw.get("fidelity") != "paper":
+        return dict(raw)
+    paper = {}
+    if raw["dataset"]["kind"] == "sportballs":
+        paper["dataset"] = {"independent_draws": False} | raw["dataset"]
+    classes = raw["dataset"].get("classes")  # left out, they are the four balls
+    if (classes is None or len(classes) > 2) and "sampling" in raw:
+        paper["sampling"] = {"objective": "logit"} | raw["sampling"]
+    return {**raw, **paper}
+
+
 def _with_defaults(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
     if "$ref" in schema:
         schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
@@ -123,7 +140,7 @@ def _with_defaults(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any
 def _complete_methods(sampling: dict[str, Any]) -> None:
     """Give every method its own copy of what it may leave to the run, so that nobody has to look in two places."""
     for name, method in sampling["methods"].items():
-        count = {"num_samples": method.get("num_samples", sampling["num_samples"])}
+        count = {key: method.get(key, sampling[key]) for key in ("num_samples", "steps")}
         if method.get("classifier") is None:
             sampling["methods"][name] = {"classifier": None} | count
             continue

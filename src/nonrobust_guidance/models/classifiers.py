@@ -12,6 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 from torchvision import models
 
@@ -142,4 +143,12 @@ def load_classifier(folder: Path) -> nn.Module:
     except (SafetensorError, RuntimeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights ({first_line}); make it again") from error
-    return model.eval().requires_grad_(False)
+    return ready_to_guide(model)
+
+
+def ready_to_guide(model: nn.Module) -> nn.Module:
+    """Return the classifier in evaluation mode, without gradients, batch normalization folded into convolutions."""
+    model.eval().requires_grad_(False)
+    if isinstance(model, Resized):
+        model.network = fuse(model.network)
+    return model

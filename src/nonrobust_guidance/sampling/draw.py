@@ -45,7 +45,7 @@ def draw_samples(
     sampling, settings = config["sampling"], config["sampling"]["methods"][method]
     diffusion = checkpoints / config["diffusion"]["name"]
     unet, schedule = load_diffusion(diffusion)
-    schedule = schedule.respaced(sampling["steps"])
+    schedule = schedule.respaced(settings["steps"])
     options = {
         "sampler": sampling["sampler"],
         "eta": sampling["eta"],
@@ -60,7 +60,7 @@ def draw_samples(
             target: build_guidance(classifier, classes.index(target), scale, settings) for target in sampling["targets"]
         }
     batches = split_batches(settings["num_samples"], sampling["batch_size"])
-    relevant = {"method": settings, "scale": scale, "seed": seed, "steps": sampling["steps"], **options}
+    relevant = {"method": settings, "scale": scale, "seed": seed, **options}
     digest = fingerprint(relevant, origin)
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
         for target, guidance in guidances.items():
