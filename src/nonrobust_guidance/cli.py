@@ -110,6 +110,21 @@ def check_config(args: argparse.Namespace) -> None:
     print(f"{args.config} is valid: run {config['run']} draws {files} files of samples with {len(methods)} methods")
 
 
+def estimate_cost(args: argparse.Namespace) -> None:
+    """Say what a run will cost before it starts: cells, samples, network passes, disk and hours."""
+    config = load_config(args.config)
+    import torch
+
+    from nonrobust_guidance import cost
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if args.throughput:
+        rates, origin = {cost.UNET: args.throughput}, "as given"
+    else:
+        rates, origin = cost.measure_throughput(config, device), f"measured on this machine's {device.type}"
+    print(cost.format_cost(config, cost.estimate_cost(config), rates, origin))
+
+
 def _require_known(args: argparse.Namespace, option: str, known: Sequence[str], section: str) -> None:
     name = getattr(args, option)
     if name not in known:
@@ -136,10 +151,24 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_noise_accuracy, data=Path, checkpoints=Path, output=Path)
     add(render_report, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
+    estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
+    estimate.add_argument("config", type=Path)
+    estimate.add_argument(
+        "--throughput", type=_rate, help="images a second forward through the U-Net; measured if absent"
+    )
+    estimate.add_argument("--threads", type=_positive, help="threads to compute on; all by default")
+    estimate.set_defaults(run=estimate_cost)
     check = commands.add_parser("check-config", help=check_config.__doc__, description=check_config.__doc__)
     check.add_argument("config", type=Path)
     check.set_defaults(run=check_config, threads=None)
     return parser
+
+
+def _rate(text: str) -> float:
+    number = float(text)
+    if not 0 < number < float("inf"):
+        raise ValueError
+    return number
 
 
 def _positive(text: str) -> int:

@@ -32,6 +32,7 @@ JUDGE = f"{CHECKPOINTS}/{config['metrics']['judge']}/config.json"
 RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
 NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/sampling.ipynb")
+ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipynb")
 GROUND_TRUTH_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ground_truth.ipynb")
 SPRITES = [
     f"{config['dataset']['sprites']}/{name}.png"

@@ -41,9 +41,26 @@ use rule render_report as render_ground_truth with:
         results=subpath(output[0], ancestor=2),
 
 
+# Which runs have this page is theirs to say, in report.ablation_of and report.beside.
+use rule render_report as render_ablation with:
+    input:
+        metrics=rules.score_samples.output,
+        noise_accuracy=rules.measure_noise_accuracy.output,
+        beside=expand("results/{run}/metrics.csv", run=config["report"]["beside"]),
+        samples=SAMPLES,
+        notebook=ABLATION_NOTEBOOK,
+    output:
+        report(f"{RESULTS}/report/ablation.html", caption="../report/ablation.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_ablation.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_ablation.tsv"
+
+
 rule render_index:
     input:
         rules.render_report.output,
+        rules.render_ablation.output if config["report"]["ablation_of"] or config["report"]["beside"] else [],
         rules.render_ground_truth.output,
         rules.score_samples.output,
         rules.measure_noise_accuracy.output,

@@ -94,6 +94,19 @@ def check_methods(config: Mapping[str, Any]) -> None:
         _check_method(key, method, config["classifiers"])
 
 
+def check_report(config: Mapping[str, Any]) -> None:
+    """Check that the methods whose ablation is asked for are guided methods of the run.
+
+    Raises:
+        UserError: if one is not.
+    """
+    guided = [name for name, method in config["sampling"]["methods"].items() if method["classifier"]]
+    for i, base in enumerate(config["report"]["ablation_of"]):
+        _require(
+            base in guided, f"report.ablation_of[{i}] is '{base}', which is no guided method; {instead(base, guided)}"
+        )
+
+
 def _check_method(key: str, method: Mapping[str, Any], classifiers: Mapping[str, Any]) -> None:
     guides = [name for name, settings in classifiers.items() if settings["architecture"] != _JUDGE_ARCHITECTURE]
     classifier = method.get("classifier")

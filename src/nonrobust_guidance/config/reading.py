@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from nonrobust_guidance.config.contradictions import check_methods, check_metrics, check_models
+from nonrobust_guidance.config.contradictions import check_methods, check_metrics, check_models, check_report
 from nonrobust_guidance.config.schema import load_schema, schema_violation
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
@@ -67,6 +67,7 @@ def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str,
         if "sampling" in config:
             check_methods(config)
             _complete_methods(config["sampling"])
+            check_report(config)
     except UserError as contradiction:
         raise UserError(f"{source}: {contradiction}") from None
     return config

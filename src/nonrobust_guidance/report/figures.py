@@ -136,12 +136,14 @@ def class_shares(results: Results) -> Figure:
     return figure
 
 
-def panels_of(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure, ``width`` inches wide and ``height`` a row, and its panels row by row."""
+def panels_of(
+    rows: int, columns: int, width: float, height: float, *, share_x: bool = True
+) -> tuple[Figure, list[list[Axes]]]:
+    """Return a figure, ``width`` inches wide and ``height`` a row, and its panels row by row, on shared axes."""
     style = {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#ececec", "axes.edgecolor": "#777777"}
     with sns.axes_style("whitegrid", rc=style):
         figure = Figure(figsize=(width, height * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        panels = figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False)
     for axes in panels.flat:
         axes.tick_params(labelsize=9)
     return figure, [list(row) for row in panels]

@@ -1,0 +1,192 @@
+"""What a run will cost, counted from its configuration alone, before anything is prepared or trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.cells import list_cells
+from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
+from nonrobust_guidance.models.diffusion import build_unet
+from nonrobust_guidance.sampling.steps import make_sampler
+from nonrobust_guidance.schedule import Schedule
+
+MEASURED_SECONDS = 2.0
+MEASURED_BATCH = 32
+UNET, CLASSIFIER = "U-Net", "classifier"
+SAMPLING, GUIDANCE, TRAINING = f"{UNET}, sampling", f"{CLASSIFIER}, guidance", "training"
+
+# The images of all splits, of the sources whose size is known without fetching them.
+PUBLISHED_SIZES = {"celeba": 162_770 + 19_867 + 19_962, "celebahq": 30_000}
+
+
+class Passes(NamedTuple):
+    """Images that go forward through a network, and whose gradient comes back: to the input, or to the weights too."""
+
+    forward: int
+    to_input: int = 0
+    to_weights: int = 0
+
+    @property
+    def equivalent(self) -> int:
+        """The same work in forward passes: a gradient costs one more for the input and one more for the weights."""
+        return self.forward + self.to_input + 2 * self.to_weights
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a run does when all models are trained anew; scoring and analyses are not in it.
+
+    Attributes:
+        cells: rows of metrics.csv.
+        samples: drawn in all.
+        passes: by network and purpose, such as "U-Net, sampling"; in single images.
+        sample_bytes: of the files of samples, at most.
+        data_bytes: of the prepared data set; None where its size is not known yet.
+    """
+
+    cells: int
+    samples: int
+    passes: Mapping[str, Passes]
+    sample_bytes: int
+    data_bytes: int | None
+
+    def hours(self, throughput: Mapping[str, float]) -> float:
+        """Return the hours that the passes take at so many forward passes a second; only of the networks named."""
+        known = [
+            (throughput[network], p) for what, p in self.passes.items() if (network := network_of(what)) in throughput
+        ]
+        return sum(p.equivalent / rate for rate, p in known) / 3600
+
+
+def estimate_cost(config: Mapping[str, Any]) -> Cost:
+    """Count what a run does, from its validated configuration."""
+    sampling, size = config["sampling"], config["dataset"]["image_size"]
+    drawn = {name: num_drawn(method, sampling) for name, method in sampling["methods"].items()}
+    guided = {name: n * guided_steps(config, sampling["methods"][name]) for name, n in drawn.items()}
+    forward = sum(n * sampling["methods"][name]["steps"] for name, n in drawn.items())
+    backward = sum(n for name, n in guided.items() if sampling["methods"][name].get("at") == "x0")
+    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(*[sum(guided.values())] * 2)}
+    num_images = dataset_size(config["dataset"])
+    return Cost(
+        cells=len(list_cells(config)),
+        samples=sum(drawn.values()),
+        passes=passes | training_passes(config),
+        sample_bytes=sum(drawn.values()) * size * size * 3,
+        data_bytes=None if num_images is None else num_images * size * size * 3,
+    )
+
+
+def num_drawn(method: Mapping[str, Any], sampling: Mapping[str, Any]) -> int:
+    """Return how many samples a method draws, over its scales, targets and seeds."""
+    files = len(sampling["seeds"])
+    if method["classifier"]:
+        files *= len(method["scales"]) * len(sampling["targets"])
+    return files * method["num_samples"]
+
+
+def guided_steps(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
+    """Return at how many steps of a method's chain its classifier is asked."""
+    if not method["classifier"]:
+        return 0
+    noise, (low, high) = config["diffusion"]["schedule"], method["interval"]
+    schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"]).respaced(method["steps"])
+    sampler = make_sampler(config["sampling"]["sampler"], schedule, config["sampling"]["eta"], clip=True)
+    return sum(low <= step.noise_level <= high and sampler.can_shift(step) for step in schedule.transitions())
+
+
+def training_passes(config: Mapping[str, Any]) -> dict[str, Passes]:
+    """Return the passes of the models that the run trains itself."""
+    models = {UNET: config["diffusion"]} | {f"{CLASSIFIER} {name}": c for name, c in config["classifiers"].items()}
+    images = {
+        name: model["training"]["steps"] * model["training"]["batch_size"]
+        for name, model in models.items()
+        if model.get("training")
+    }
+    return {f"{name}, {TRAINING}": Passes(n, to_weights=n) for name, n in images.items()}
+
+
+def dataset_size(dataset: Mapping[str, Any]) -> int | None:
+    """Return how many images are prepared, None where the folder they come from has to be counted first."""
+    if dataset.get("num_images"):
+        return sum(dataset["num_images"].values())
+    return PUBLISHED_SIZES.get(dataset["kind"])
+
+
+def network_of(what: str) -> str:
+    """Return whose passes an entry counts: "U-Net" or "classifier"; all classifiers count as the one that is timed."""
+    return UNET if what.startswith(UNET) else CLASSIFIER
+
+
+def measure_throughput(config: Mapping[str, Any], device: torch.device) -> dict[str, float]:
+    """Return how many images a second go forward through the run's networks, with random weights, on a device.
+
+    Raises:
+        UserError: if the networks are published ones, whose size the configuration does not say.
+    """
+    size = config["dataset"]["image_size"]
+    guides = [c for name, c in config["classifiers"].items() if name != config["metrics"]["judge"]]
+    if not config["diffusion"].get("unet"):
+        raise UserError("diffusion.source names a published U-Net, which is not here to be timed; give --throughput")
+    unet = build_unet(config["diffusion"]["unet"], size, seed=0).eval().to(device)
+    x = torch.randn(MEASURED_BATCH, 3, size, size, device=device)
+    rates = {UNET: images_per_second(lambda: unet(x, 0), device)}
+    if guides:
+        card = {"classes": config["dataset"]["classes"], "factors": []}
+        card |= {"architecture": guides[0]["architecture"], "input_size": guides[0]["input_size"] or size}
+        classifier = ready_to_guide(build_from_card(card)).to(device)
+        rates[CLASSIFIER] = images_per_second(lambda: classifier(x), device)
+    return rates
+
+
+@torch.no_grad()
+def images_per_second(forward: Callable[[], Any], device: torch.device) -> float:
+    """Return the rate of a forward pass of a batch, timed for two seconds after one pass to warm up."""
+    forward()
+    batches, start = 0, time.perf_counter()
+    while time.perf_counter() - start < MEASURED_SECONDS:
+        forward()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        batches += 1
+    return batches * MEASURED_BATCH / (time.perf_counter() - start)
+
+
+def format_cost(config: Mapping[str, Any], cost: Cost, throughput: Mapping[str, float], origin: str) -> str:
+    """Return the cost as a text of lines.
+
+    Args:
+        config: the run's configuration.
+        cost: of the run.
+        throughput: forward passes a second by network.
+        origin: where the throughput is from, in words.
+    """
+    lines = [
+        f"run {config['run']}: {cost.cells:,} cells, {cost.samples:,} samples",
+        f"{'images through':32} {'forward':>18} {'and back':>18}",
+    ]
+    lines += [
+        f"{what:32} {p.forward:18,} {p.to_input + p.to_weights:18,}" for what, p in cost.passes.items() if p.forward
+    ]
+    data = "unknown until it is prepared" if cost.data_bytes is None else readable(cost.data_bytes)
+    lines.append(f"disk: samples {readable(cost.sample_bytes)}, data {data}")
+    rates = ", ".join(f"{network} {rate:,.0f}" for network, rate in throughput.items())
+    lines.append(f"images forward a second, {origin}: {rates}")
+    trained = Cost(0, 0, {what: p for what, p in cost.passes.items() if what.endswith(TRAINING)}, 0, 0)
+    hours = cost.hours(throughput)
+    left_out = "" if CLASSIFIER in throughput else ", the classifiers' passes not counted"
+    training = trained.hours(throughput)
+    lines.append(
+        f"about {hours:,.2f} device-hours, {training:,.2f} of them training{left_out}; scoring and analyses come on top"
+    )
+    return "\n".join(lines)
+
+
+def readable(num_bytes: int) -> str:
+    """Return a number of bytes in MB or GB."""
+    return f"{num_bytes / 1e9:,.1f} GB" if num_bytes >= 1e9 else f"{num_bytes / 1e6:,.1f} MB"

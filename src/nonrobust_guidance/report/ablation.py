@@ -1,0 +1,135 @@
+"""What each part of a method does: methods that differ from a base in one setting, and the same ones of other runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from nonrobust_guidance.config import load_config
+from nonrobust_guidance.metrics.cells import stabilizer_chain
+from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.report.figures import DOTTED, REFERENCE, in_maths, panels_of, spread
+from nonrobust_guidance.report.palette import COLOURS
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.tables import Row
+from nonrobust_guidance.report.verdict import compare
+from nonrobust_guidance.report.wording import AT, method_labels, number, percent
+
+SETTINGS = ("classifier", "at", "objective", "steps", "interval")
+
+
+class Change(NamedTuple):
+    """A method that differs from its base in one setting, or the base itself, whose setting is empty."""
+
+    method: str
+    setting: str
+    value: str
+
+
+def settings_of(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a guided method's settings by name; those of its stabilizers carry the stabilizer's name."""
+    links = stabilizer_chain(entry)
+    settings: dict[str, Any] = {key: entry.get(key) for key in SETTINGS}
+    settings["stabilizer"] = " + ".join(link["name"] for link in links) or "none"
+    for link in links:
+        settings[f"{link['name']} bias_correction"] = False
+        settings |= {f"{link['name']} {key}": value for key, value in link.items() if key != "name"}
+    return settings
+
+
+def changes_of(config: Mapping[str, Any], base: str) -> list[Change]:
+    """Return the base, then every method that differs from it in one setting, in the order of the configuration.
+
+    A method with other stabilizers differs in that one setting, whatever their arguments are.
+    """
+    entries = {name: entry for name, entry in config["sampling"]["methods"].items() if entry.get("classifier")}
+    own, found = settings_of(entries[base]), [Change(base, "", "")]
+    for name, entry in entries.items():
+        other = settings_of(entry)
+        arguments = set(own) | set(other) if own["stabilizer"] == other["stabilizer"] else {*SETTINGS, "stabilizer"}
+        different = sorted(key for key in arguments if own.get(key) != other.get(key))
+        if len(different) == 1:
+            value = AT.get(other[different[0]], other[different[0]]) if different == ["at"] else other[different[0]]
+            found.append(Change(name, different[0], str(value)))
+    return found
+
+
+def ablation_table(results: Results, base: str) -> list[Row]:
+    """Return a row a change: at its best scale, and held against the base at its own."""
+    outcomes = {change: best_of(results, change.method) for change in changes_of(results.config, base)}
+    plain = next(iter(outcomes.values()))
+    return [
+        {
+            "changed": change.setting.replace("_", " ") or "nothing",
+            "to": change.value or method_labels(results.config)[base],
+            "best scale": f"{found.scale:g}",
+            "held-out accuracy": percent(found.accuracy),
+            "distance": number(found.distance),
+            "against the base": compare(found, plain)[1] if change.setting else "",
+            "samples": str(found.n),
+        }
+        for change, found in outcomes.items()
+    ]
+
+
+def draw_ablation(results: Results, base: str) -> Figure:
+    """Draw held-out accuracy and distance of each change at its best scale, the base's as a dotted line."""
+    changes = changes_of(results.config, base)
+    found = [best_of(results, change.method) for change in changes]
+    figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(changes), share_x=False)
+    names = [f"{c.setting.replace('_', ' ')} {c.value}" if c.setting else "base" for c in changes]
+    for axes, values, label in (
+        (left, [outcome.accuracy for outcome in found], "held-out accuracy"),
+        (right, [outcome.distance for outcome in found], "distance to real images of the class"),
+    ):
+        draw_dots(axes, values)
+        axes.set_xlabel(label)
+    left.set_yticks(range(len(names)), [in_maths(name) for name in names])
+    left.invert_yaxis()
+    left.set_xlim(-0.02, 1.04)
+    return figure
+
+
+def draw_dots(axes: Axes, values: list[Interval]) -> None:
+    """Draw intervals one under the other, the first in another colour and as a dotted line through all."""
+    axes.axvline(values[0].value, color=REFERENCE, linestyle=DOTTED, linewidth=1.2, zorder=1)
+    for place, value in enumerate(values):
+        ends, colour = spread(np.array([value])), COLOURS[2] if place == 0 else COLOURS[0]
+        axes.errorbar(value.value, place, xerr=ends, fmt="o", color=colour, markersize=6, elinewidth=1.1, zorder=3)
+    axes.grid(axis="y", visible=False)
+
+
+def best_of(results: Results, method: str) -> Outcome:
+    """Return a method's best outcome over all targets."""
+    return best([outcome for outcome in results.outcomes_of(ALL_TARGETS) if outcome.method.name == method])
+
+
+def read_beside(config: Mapping[str, Any], results_folder: Path) -> list[Results]:
+    """Read the runs that ``report.beside`` names, from the folders beside this run's.
+
+    Raises:
+        UserError: if one of them is not there or not complete.
+    """
+    folders = [results_folder.parent / name for name in config["report"]["beside"]]
+    return [Results.read(load_config(folder / "config.yaml"), folder) for folder in folders]
+
+
+def beside_table(results: Results, others: list[Results]) -> list[Row]:
+    """Return a row for each method that this run shares with the others, at the best scale of each run."""
+    rows = []
+    for method in results.methods:
+        row = {"method": method_labels(results.config)[method.name]}
+        for run in [results, *others]:
+            if method.name in {other.name for other in run.methods}:
+                found = best_of(run, method.name)
+                text = f"{percent(found.accuracy)}, {number(found.distance)}"
+                row[run.config["run"]] = f"{text} at scale {found.scale:g}" if method.guided else text
+            else:
+                row[run.config["run"]] = "-"
+        rows.append(row)
+    return rows
