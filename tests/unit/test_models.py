@@ -10,9 +10,10 @@ import torchvision
 from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file, save_file
 
-from nonrobust_guidance.data import prepare_data
+from nonrobust_guidance.data import load_split, prepare_data
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models import load_classifier, load_diffusion, train_classifier, train_diffusion
+from nonrobust_guidance.models.classifiers import CrossEntropy
 from nonrobust_guidance.models.diffusion import add_noise
 from nonrobust_guidance.models.images import to_uint8, to_unit_range
 from nonrobust_guidance.models.judge import decode_factors, encode_factors
@@ -160,3 +161,20 @@ def test_a_damaged_checkpoint_is_named_in_one_sentence(checkpoints: Path, file: 
         path.write_bytes(original)
     assert str(checkpoints / file.split("/")[0]) in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_validation_accuracy_is_of_images_noised_as_in_training(checkpoints: Path) -> None:
+    split = load_split(checkpoints / "data", "validation")
+
+    class Bright(torch.nn.Module):
+        """Calls an image class 0, 1, 2 or 3 by its place in the split, as long as no noise is in it."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            known = to_unit_range(split.images)
+            match = torch.stack([(known - image).abs().amax((1, 2, 3)) < 1e-6 for image in x])
+            labels = torch.as_tensor(np.asarray(split.labels))
+            return torch.stack([(match & (labels == k)).any(1).float() for k in range(4)], dim=1)
+
+    assert CrossEntropy(Bright(), split, None).accuracy(split, seed=0) == 1.0
+    noised = CrossEntropy(Bright(), split, Schedule.linear(40, 0.1, 0.2))
+    assert noised.accuracy(split, seed=0) == np.mean(np.asarray(split.labels) == 0)  # all logits 0: the first class

@@ -1,5 +1,6 @@
 """The training loop against closed forms, and a training killed against one that was not."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,42 @@ def test_averaged_weights_by_hand() -> None:
     nn.init.constant_(model.weight, 4.0)
     update_average(average, model, 0.75)
     assert average["weight"].item() == 2.5  # 0.75 * 2 + 0.25 * 4
+
+
+def validated(accuracies: list[float], stop_at: int | None = None) -> tuple[NoisyRegression, Callable[[], float]]:
+    """Return a training of two steps an epoch, and what its validations will find, by the number of losses computed."""
+    objective = NoisyRegression(stop_at)
+    return objective, lambda: accuracies[objective.calls // 2 - 1]
+
+
+def test_training_ends_with_the_first_late_epoch_that_gains_too_little(tmp_path: Path) -> None:
+    settings = SETTINGS | {"early_stopping": {"min_epochs": 3, "min_gain": 0.01}}
+    # The second epoch gains nothing, but is too early; the fourth gains a point, the fifth less.
+    objective, validate = validated([0.5, 0.5, 0.7, 0.71, 0.719, 0.9])
+    history = train(objective, settings, tmp_path, "a", validate)
+    assert objective.calls == 10
+    assert [(row["step"], row["validation_accuracy"]) for row in history] == [
+        (2, 0.5), (4, 0.5), (6, 0.7), (8, 0.71), (10, 0.719)
+    ]  # fmt: skip
+
+
+def test_a_stopped_training_stops_at_the_same_epoch_after_a_kill(tmp_path: Path) -> None:
+    settings = SETTINGS | {"early_stopping": {"min_epochs": 3, "min_gain": 0.01}}
+    accuracies = [0.5, 0.5, 0.7, 0.71, 0.719, 0.9]
+    undisturbed, validate = validated(accuracies)
+    expected = train(undisturbed, settings, tmp_path / "a", "a", validate)
+    killed, validate = validated(accuracies, stop_at=7)
+    with pytest.raises(KeyboardInterrupt):
+        train(killed, settings, tmp_path / "b", "b", validate)
+    resumed = NoisyRegression()
+    history = train(resumed, settings, tmp_path / "b", "b", lambda: accuracies[(6 + resumed.calls) // 2 - 1])
+    assert history == expected
+    for key, value in undisturbed.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+def test_without_early_stopping_nothing_is_validated(tmp_path: Path) -> None:
+    objective, validate = validated([])
+    history = train(objective, SETTINGS, tmp_path, "a", validate)
+    assert objective.calls == SETTINGS["steps"]
+    assert "validation_accuracy" not in history[-1]

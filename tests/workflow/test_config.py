@@ -83,6 +83,14 @@ def test_a_method_may_have_its_own_number_of_steps():
         resolve_config(changed("sampling.methods.robust_xt.steps", 41), "")
 
 
+def test_early_stopping_is_for_guiding_classifiers_alone():
+    stopping = {"min_epochs": 5, "min_gain": 0.01}
+    resolve_config(changed("classifiers.robust.training.early_stopping", stopping), "")
+    for key in ("diffusion", "classifiers.judge"):
+        with pytest.raises(UserError, match=f"{key}.training.early_stopping is for guiding classifiers alone"):
+            resolve_config(changed(f"{key}.training.early_stopping", stopping), "")
+
+
 def test_a_resolved_configuration_resolves_to_itself(tmp_path):
     config = resolve_config(TINY, "tiny.yaml")
     write_config(config, tmp_path / "config.yaml")

@@ -50,6 +50,22 @@ def check_models(config: Mapping[str, Any]) -> None:
     )
 
 
+def check_early_stopping(config: Mapping[str, Any]) -> None:
+    """Check that only guiding classifiers stop early, for no other model has a validation accuracy.
+
+    Raises:
+        UserError: if another one should.
+    """
+    judges = {
+        f"classifiers.{n}": c for n, c in config["classifiers"].items() if c["architecture"] == _JUDGE_ARCHITECTURE
+    }
+    for key, model in ({"diffusion": config["diffusion"]} | judges).items():
+        _require(
+            not (model.get("training") or {}).get("early_stopping"),
+            f"{key}.training.early_stopping is for guiding classifiers alone; remove it",
+        )
+
+
 def check_metrics(config: Mapping[str, Any]) -> None:
     """Check that the judge exists and can judge, and that the noise levels do not outnumber the steps.
 

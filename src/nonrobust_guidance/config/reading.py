@@ -9,7 +9,13 @@ from typing import Any
 
 import yaml
 
-from nonrobust_guidance.config.contradictions import check_methods, check_metrics, check_models, check_report
+from nonrobust_guidance.config.contradictions import (
+    check_early_stopping,
+    check_methods,
+    check_metrics,
+    check_models,
+    check_report,
+)
 from nonrobust_guidance.config.schema import load_schema, schema_violation
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
@@ -62,6 +68,7 @@ def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str,
     config = _with_defaults(schema, _with_fidelity(raw), schema)
     try:
         check_models(config)
+        check_early_stopping(config)
         if "metrics" in config:
             check_metrics(config)
         if "sampling" in config:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,6 +25,8 @@ from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
 from nonrobust_guidance.models.training import Objective, clear_state, train, write_history
 from nonrobust_guidance.schedule import Schedule
+
+VALIDATION_BATCH = 256
 
 
 class Resized(nn.Module):
@@ -63,13 +66,28 @@ class CrossEntropy:
         self.model, self.split, self.num_examples = model, split, len(split.images)
         self.alpha_bar = None if schedule is None else torch.as_tensor(schedule.alpha_bars)
 
+    def inputs(self, images: np.ndarray, generator: torch.Generator) -> Tensor:
+        """Map uint8 images (B, H, W, 3) to what the model is trained on, (B, 3, H, W)."""
+        x = to_unit_range(images)
+        if self.alpha_bar is None:
+            return x
+        t = torch.randint(len(self.alpha_bar), (len(x),), generator=generator)
+        return add_noise(x, torch.randn(x.shape, generator=generator), self.alpha_bar[t])
+
+    @torch.no_grad()
+    def accuracy(self, held_out: Split, seed: int) -> float:
+        """Return the share of held-out images, noised as in training, that the model gets right."""
+        generator, right = torch.Generator().manual_seed(seed), 0
+        for start in range(0, len(held_out.images), VALIDATION_BATCH):
+            batch = slice(start, start + VALIDATION_BATCH)
+            logits = self.model(self.inputs(held_out.images[batch], generator))
+            guesses = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
+            right += int((guesses == torch.from_numpy(np.asarray(held_out.labels[batch]))).sum())
+        return right / len(held_out.images)
+
     def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
         """Return the loss of the batch at ``indices``."""
-        x = to_unit_range(self.split.images[indices])
-        if self.alpha_bar is not None:
-            t = torch.randint(len(self.alpha_bar), (len(x),), generator=generator)
-            x = add_noise(x, torch.randn(x.shape, generator=generator), self.alpha_bar[t])
-        logits = self.model(x).float()
+        logits = self.model(self.inputs(self.split.images[indices], generator)).float()
         labels = torch.from_numpy(np.asarray(self.split.labels[indices]))
         if logits.shape[1] == 1:
             return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
@@ -97,13 +115,16 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
     with torch.random.fork_rng():
         torch.manual_seed(settings["training"]["seed"])
         model = build_from_card(card)
+    validate = None
     if is_judge:
         objective: Objective = JudgeObjective(cast(Judge, model), split)
     else:
         noise = config["diffusion"]["schedule"]
         schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"])
         objective = CrossEntropy(model, split, schedule if settings["noised"] else None)
-    history = train(objective, settings["training"], output_folder, f"train {name}")
+        held_out = load_split(data_folder, "validation")
+        validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
+    history = train(objective, settings["training"], output_folder, f"train {name}", validate)
     weights = network_of(model).state_dict()
     write_atomically(output_folder / "model.safetensors", lambda path: save_file(weights, path))
     write_atomically(output_folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))

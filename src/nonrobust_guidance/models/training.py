@@ -7,7 +7,7 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -42,7 +42,13 @@ class Objective(Protocol):
         ...
 
 
-def train(objective: Objective, settings: dict[str, Any], folder: Path, name: str) -> list[dict[str, float]]:
+def train(
+    objective: Objective,
+    settings: dict[str, Any],
+    folder: Path,
+    name: str,
+    validate: Callable[[], float] | None = None,
+) -> list[dict[str, float]]:
     """Train in place and return the history; with the same settings and thread count the weights are the same.
 
     The order of the examples and all noise are functions of (seed, step), so a training that is killed goes on from
@@ -52,12 +58,14 @@ def train(objective: Objective, settings: dict[str, Any], folder: Path, name: st
     Args:
         objective: model and loss.
         settings: seed, steps, batch_size, learning_rate, warmup_steps, weight_decay, gradient_clip, ema_decay (or
-            None), precision (fp32, bf16 or auto), checkpoint_every.
+            None), precision (fp32, bf16 or auto), checkpoint_every; early_stopping, None or min_epochs and min_gain.
         folder: where ``training-state.safetensors`` lies while the training runs.
         name: shown beside the progress bar.
+        validate: gives the accuracy of the model, in [0, 1], on images that it is not trained on; for early_stopping.
 
     Returns:
-        Rows with step, loss (mean since the row before) and learning_rate.
+        Rows with step, loss (mean since the row before) and learning_rate, and validation_accuracy at the end of an
+        epoch if that may be the last.
     """
     model, steps, decay = objective.model, settings["steps"], settings["ema_decay"]
     model.train()
@@ -66,6 +74,8 @@ def train(objective: Objective, settings: dict[str, Any], folder: Path, name: st
     state = TrainingState(folder / STATE_FILE, settings, objective.num_examples)
     start, history, unreported = state.restore(model, optimizer, average)
     losses = [torch.tensor(loss) for loss in unreported]
+    stopping = settings.get("early_stopping") if validate else None
+    epoch = objective.num_examples // min(settings["batch_size"], objective.num_examples)
     bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, unit="step")
     for step in bar:
         rate = learning_rate(step, settings)
@@ -80,17 +90,31 @@ def train(objective: Objective, settings: dict[str, Any], folder: Path, name: st
         if decay:
             update_average(average, model, min(decay, (1 + step) / (10 + step)))
         losses.append(loss.detach())
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps:
+        validating = validate is not None and stopping and (step + 1) % epoch == 0
+        if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps or validating:
             mean = torch.stack(losses).mean().item()
             losses.clear()
             history.append({"step": step + 1, "loss": mean, "learning_rate": rate})
             bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+        if validate is not None and stopping and validating:
+            model.eval()
+            history[-1]["validation_accuracy"] = validate()
+            model.train()
+            if has_converged(history, **stopping):
+                bar.close()
+                break
         if (step + 1) % settings["checkpoint_every"] == 0 and step + 1 < steps:
             state.save(step + 1, history, [loss.item() for loss in losses], model, optimizer, average)
     if decay:
         model.load_state_dict(average)
     model.eval()
     return history
+
+
+def has_converged(history: list[dict[str, float]], min_epochs: int, min_gain: float) -> bool:
+    """Return whether, after more than ``min_epochs``, the last one added less than ``min_gain`` to the accuracy."""
+    accuracies = [row["validation_accuracy"] for row in history if "validation_accuracy" in row]
+    return len(accuracies) > max(1, min_epochs) and accuracies[-1] - accuracies[-2] < min_gain
 
 
 def learning_rate(step: int, settings: dict[str, Any]) -> float:
@@ -205,7 +229,7 @@ def write_history(path: Path, history: list[dict[str, float]]) -> None:
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=["step", "loss", "learning_rate"])
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(key for row in history for key in row)))
             writer.writeheader()
             writer.writerows(history)
 
