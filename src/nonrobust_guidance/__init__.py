@@ -16,9 +16,9 @@ if TYPE_CHECKING:
         NonFiniteGradientError,
         Normalize,
         chain,
-        preprocess,
     )
-    from nonrobust_guidance.guidance.weights import load_torchvision_classifier
+    from nonrobust_guidance.models.preprocessing import preprocess
+    from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling import Step, sample, trajectory
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
     from nonrobust_guidance.schedule import Schedule
@@ -55,8 +55,8 @@ _HOME = {
     "Schedule": "schedule",
     "Step": "sampling",
     "chain": "guidance",
-    "load_torchvision_classifier": "guidance.weights",
-    "preprocess": "guidance",
+    "load_torchvision_classifier": "models.weights",
+    "preprocess": "models.preprocessing",
     "sample": "sampling",
     "trajectory": "sampling",
 }

@@ -1,9 +1,13 @@
 """Sprites: drawn ones are round, a user's folder is read as it is and refused in one sentence."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from nonrobust_guidance.config import resolve_config
 from nonrobust_guidance.data import SportBalls, load_split, prepare_data
 from nonrobust_guidance.data.sprites import draw_sprites, load_sprites
 from nonrobust_guidance.errors import UserError
@@ -109,3 +113,37 @@ def test_missing_and_empty_folders_are_named(tmp_path):
         load_sprites(tmp_path / "nowhere")
     with pytest.raises(UserError, match="holds no PNG"):
         load_sprites(tmp_path)
+
+
+def test_the_papers_setting_with_pictures_of_a_user(folder, tmp_path):
+    raw = {
+        "dataset": {
+            "name": "discs",
+            "kind": "sportballs",
+            "image_size": 64,
+            "independent_draws": False,
+            "sprites": str(folder),
+            "classes": ["blue", "red"],
+            "num_images": {"train": 300, "validation": 10, "test": 10},
+        },
+        "diffusion": {
+            "schedule": {"num_steps": 400, "beta_start": 1.0e-4, "beta_end": 0.02},
+            "source": {"folder": "hand"},
+        },
+        "classifiers": {"guide": {"architecture": "resnet18", "noised": True, "source": {"folder": "hand"}}},
+    }
+    prepare_data(resolve_config(raw, "", complete=False)["dataset"], tmp_path / "data")
+    images, labels, factors, classes, _ = load_split(tmp_path / "data", "train")
+    assert (images.shape, classes) == ((300, 64, 64, 3), ("blue", "red"))
+    offsets = factors[:, 0] * 64 - 16
+    assert (offsets.min(), offsets.max()) == (0, 31)
+    # One number gives class and geometry: with two classes they agree modulo two.
+    np.testing.assert_array_equal(offsets % 2, labels)
+    np.testing.assert_array_equal(factors[:, 3] % 2, labels)
+    # The ball is of its own colour where the factors say.
+    for image, label, (x, y, *_) in zip(images, labels, factors, strict=True):
+        assert image[int(y * 64), int(x * 64)].argmax() == (2, 0)[label]
+    source = json.loads((tmp_path / "data" / "manifest.json").read_text())["source"]
+    assert source["sha256"] == {
+        f"{name}.png": hashlib.sha256((folder / f"{name}.png").read_bytes()).hexdigest() for name in ("blue", "red")
+    }

@@ -4,6 +4,8 @@ from pathlib import Path
 
 from nonrobust_guidance.config import MODEL_SECTIONS, read_scalars, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.cells import middle_scale, self_judge
+from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from snakemake.utils import update_config
 
 # glibc gives the memory of a guided step back to the system, and the next step pays for the same pages again: a tenth
@@ -29,21 +31,31 @@ DATA = f"data/{config['dataset']['name']}"
 CHECKPOINTS = f"{DATA}/checkpoints"
 DIFFUSION = f"{CHECKPOINTS}/{config['diffusion']['name']}"
 JUDGE = f"{CHECKPOINTS}/{config['metrics']['judge']}/config.json"
+WEIGHTS = "data/weights"
 RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
 NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/sampling.ipynb")
 ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipynb")
+GRADIENTS_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/gradients.ipynb")
+SIGNATURES_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/signatures.ipynb")
 GROUND_TRUTH_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ground_truth.ipynb")
 SPRITES = [
     f"{config['dataset']['sprites']}/{name}.png"
     for name in config["dataset"]["classes"]
-    if config["dataset"]["sprites"]
+    if config["dataset"].get("sprites")
 ]
+
+FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
+TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
 
 METHODS = config["sampling"]["methods"]
 GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
 UNGUIDED = [name for name, method in METHODS.items() if not method["classifier"]]
 GUIDES = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
+
+INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["extractors"] if name != "judge"}
+INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
+METRICS_MEM_MB = 8000 if INCEPTIONS else 3000
 
 # Both are written before the first job and not by a job: a file that a job makes hides, in Snakemake 9.27, changed
 # parameters of the jobs that read it. What runs of one dataset share is made from a file that they share.
@@ -63,9 +75,24 @@ def one_of(names):
 
 wildcard_constraints:
     classifier=one_of(config["classifiers"]),
+    extractor=one_of(config["metrics"]["extractors"]),
     method=one_of(METHODS),
     scale=r"[0-9.e+-]+",
     seed="[0-9]+",
+
+
+# What a training and a fetch leave alike; the job that makes it follows from the configuration.
+
+
+def diffusion_files():
+    """Return the checkpoint of the diffusion model."""
+    parts = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
+    return [f"{DIFFUSION}/{file}" for file in [*parts, "scheduler/scheduler_config.json"]]
+
+
+def classifier_files(names):
+    """Return the checkpoints of these classifiers."""
+    return [f"{CHECKPOINTS}/{name}/{file}" for name in names for file in ("config.json", "model.safetensors")]
 
 
 # The settings on which a job's result depends: Snakemake runs it again when they change, and only then.
@@ -77,6 +104,12 @@ def classifier_settings(wildcards):
     return [settings, config["diffusion"]["schedule"]] if settings["noised"] else [settings]
 
 
+def fetching_settings(wildcards):
+    """Return the classifier's section, and the classes and the size that go into its card."""
+    dataset = config["dataset"]
+    return [config["classifiers"][wildcards.classifier], dataset["classes"], dataset["image_size"]]
+
+
 def drawing_settings(wildcards):
     """Return all but the scales, which are jobs of their own, and the batch size, which changes no sample."""
     sampling = config["sampling"]
@@ -84,19 +117,78 @@ def drawing_settings(wildcards):
     return {key: sampling[key] for key in ("sampler", "eta", "precision")} | method
 
 
-def scoring_settings():
-    """Return what the scores and the rows' names depend on."""
-    metrics = {key: config["metrics"][key] for key in ("judge", "extractor", "bootstrap")}
-    return metrics | {"methods": METHODS, "targets": config["sampling"]["targets"]}
+def scoring_settings(wildcards):
+    """Return what the scores of a method and the rows' names depend on; an unguided one is shown to a guide too."""
+    metrics = {
+        key: config["metrics"][key] for key in ("judge", "extractors", "feature_rows", "neighbours", "bootstrap")
+    }
+    sampling = {key: config["sampling"][key] for key in ("targets", "seeds")}
+    return metrics | sampling | METHODS[wildcards.method] | {"guide": scoring_guide(wildcards)}
 
 
 def noise_settings():
     """Return what the accuracy over noise depends on; its noise has the seed of the bootstrap."""
     metrics = config["metrics"]
-    return [metrics["noise_levels"], metrics["num_noise_images"], metrics["bootstrap"]["seed"]]
+    return [metrics["noise_levels"], metrics["num_noise_images"], metrics["bootstrap"]]
+
+
+def sensitivity_settings():
+    """Return what the sensitivity depends on: all of the chain's levels, and the stabilizers that methods use."""
+    metrics, stabilizers = config["metrics"], [METHODS[method]["stabilizer"] for method in GUIDED]
+    return [metrics["sensitivity"], metrics["bootstrap"], config["sampling"]["steps"], stabilizers]
+
+
+def trajectory_settings(wildcards):
+    """Return what the trajectories depend on; of the method's scales it is the middle one."""
+    metrics, sampling = config["metrics"], config["sampling"]
+    method = {key: value for key, value in METHODS[wildcards.method].items() if key != "num_samples"}
+    method["scales"] = middle_scale(method["scales"])
+    run = {key: sampling[key] for key in ("sampler", "eta", "precision")}
+    return [metrics["trajectories"], metrics["bootstrap"], run, method, sampling["targets"][0], sampling["seeds"][0]]
+
+
+def signature_settings():
+    """Return what the failure signatures and the rows' names depend on."""
+    metrics = {key: config["metrics"][key] for key in ("judge", "bootstrap", "signatures")}
+    return metrics | {"methods": METHODS, "targets": config["sampling"]["targets"]}
 
 
 def guide_files(wildcards):
     """Return the checkpoint of the classifier that guides the method, of an unguided one nothing."""
     guide = METHODS[wildcards.method]["classifier"]
-    return expand(rules.train_classifier.output, classifier=guide) if guide else []
+    return classifier_files([guide]) if guide else []
+
+
+def scoring_guide(wildcards):
+    """Return the classifier that the method's samples are shown to beside the judge; empty where there is none."""
+    return METHODS[wildcards.method]["classifier"] or self_judge(config)
+
+
+def scoring_guides(wildcards):
+    """Return that classifier's checkpoint."""
+    guide = scoring_guide(wildcards)
+    return classifier_files([guide]) if guide else []
+
+
+def method_samples(wildcards):
+    """Return the method's samples at all scales, with all seeds and for all targets."""
+    return [file for file in SAMPLES if file.startswith(f"{RESULTS}/samples/{wildcards.method}/")]
+
+
+def extractor_weights(wildcards):
+    """Return where an extractor's weights lie: the judge's folder, or the file of an Inception network."""
+    if wildcards.extractor == "judge":
+        return os.path.dirname(JUDGE)
+    return f"{WEIGHTS}/{INCEPTION_WEIGHTS[wildcards.extractor].name}"
+
+
+def inception_name(wildcards):
+    """Return the extractor that a file of weights is of."""
+    return INCEPTIONS[wildcards.weights]
+
+
+def extractor_files(wildcards):
+    """Return the files of an extractor's weights."""
+    if wildcards.extractor == "judge":
+        return classifier_files([config["metrics"]["judge"]])
+    return extractor_weights(wildcards)

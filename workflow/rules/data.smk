@@ -15,8 +15,9 @@ rule prepare_data:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=60,
+        # torchvision reads the lists of CelebA as Python numbers.
+        mem_mb=3000 if config["dataset"]["kind"] == "celeba" else 1000,
+        runtime=60 if config["dataset"]["kind"] == "sportballs" else 480,
     params:
         config=MODEL_CONFIG,
         settings=config["dataset"],

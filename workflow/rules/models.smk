@@ -2,35 +2,66 @@
 # state from which a killed training goes on has to stay.
 
 
-rule train_diffusion:
-    input:
-        manifest=rules.prepare_data.output.manifest,
-    output:
-        index=f"{DIFFUSION}/model_index.json",
-        unet=f"{DIFFUSION}/unet/config.json",
-        weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
-        scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
-        history=report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training"),
-    log:
-        f"{RESULTS}/logs/train_diffusion.log",
-    benchmark:
-        f"{RESULTS}/benchmarks/train_diffusion.tsv"
-    # The longest job comes first; the others fill the cores that it leaves.
-    priority: 1
-    threads: 2
-    resources:
-        mem_mb=3000,
-        runtime=240,
-    params:
-        config=MODEL_CONFIG,
-        settings=config["diffusion"],
-        data=subpath(input.manifest, parent=True),
-        folder=subpath(output.index, parent=True),
-    message:
-        "Training the diffusion model"
-    shell:
-        "nonrobust-guidance train-diffusion --config {params.config} --data {params.data} --output {params.folder}"
-        " --threads {threads} 2>&1 | tee {log} >&2"
+if "source" in config["diffusion"]:
+
+    rule fetch_diffusion:
+        output:
+            index=f"{DIFFUSION}/model_index.json",
+            unet=f"{DIFFUSION}/unet/config.json",
+            weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
+            scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
+        log:
+            f"{RESULTS}/logs/fetch_diffusion.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/fetch_diffusion.tsv"
+        # Where jobs run elsewhere, the network often ends.
+        localrule: True
+        threads: 1
+        resources:
+            mem_mb=4000,
+            runtime=120,
+        params:
+            config=MODEL_CONFIG,
+            settings=[config["diffusion"], config["dataset"]["image_size"]],
+            name=config["diffusion"]["name"],
+            folder=subpath(output.index, parent=True),
+        message:
+            "Fetching the diffusion model"
+        shell:
+            "nonrobust-guidance fetch-checkpoint --config {params.config} --name {params.name} --output {params.folder}"
+            " --threads {threads} 2>&1 | tee {log} >&2"
+
+else:
+
+    rule train_diffusion:
+        input:
+            manifest=rules.prepare_data.output.manifest,
+        output:
+            index=f"{DIFFUSION}/model_index.json",
+            unet=f"{DIFFUSION}/unet/config.json",
+            weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
+            scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
+            history=report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training"),
+        log:
+            f"{RESULTS}/logs/train_diffusion.log",
+        benchmark:
+            f"{RESULTS}/benchmarks/train_diffusion.tsv"
+        # The longest job comes first; the others fill the cores that it leaves.
+        priority: 1
+        threads: 2
+        resources:
+            mem_mb=3000,
+            runtime=240,
+        params:
+            config=MODEL_CONFIG,
+            settings=config["diffusion"],
+            data=subpath(input.manifest, parent=True),
+            folder=subpath(output.index, parent=True),
+        message:
+            "Training the diffusion model"
+        shell:
+            "nonrobust-guidance train-diffusion --config {params.config} --data {params.data} --output {params.folder}"
+            " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule train_classifier:
@@ -46,6 +77,8 @@ rule train_classifier:
         f"{RESULTS}/logs/train_classifier/{{classifier}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/train_classifier/{{classifier}}.tsv"
+    wildcard_constraints:
+        classifier=one_of(TRAINED),
     threads: 1
     resources:
         mem_mb=2500,
@@ -60,3 +93,29 @@ rule train_classifier:
     shell:
         "nonrobust-guidance train-classifier --config {params.config} --name {wildcards.classifier}"
         " --data {params.data} --output {params.folder} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule fetch_classifier:
+    output:
+        card=f"{CHECKPOINTS}/{{classifier}}/config.json",
+        weights=f"{CHECKPOINTS}/{{classifier}}/model.safetensors",
+    log:
+        f"{RESULTS}/logs/fetch_classifier/{{classifier}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_classifier/{{classifier}}.tsv"
+    wildcard_constraints:
+        classifier=one_of(FETCHED),
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=MODEL_CONFIG,
+        settings=fetching_settings,
+        folder=subpath(output.card, parent=True),
+    message:
+        "Fetching the classifier {wildcards.classifier}"
+    shell:
+        "nonrobust-guidance fetch-checkpoint --config {params.config} --name {wildcards.classifier}"
+        " --output {params.folder} --threads {threads} 2>&1 | tee {log} >&2"

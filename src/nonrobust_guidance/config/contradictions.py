@@ -9,6 +9,8 @@ from nonrobust_guidance.config.schema import instead
 from nonrobust_guidance.errors import UserError
 
 _JUDGE_ARCHITECTURE = "judge_cnn"
+# Beside the methods' samples, factors.csv lists real images under these names.
+_NAMES_OF_REAL_IMAGES = ("real", "real_judged")
 
 
 def check_models(config: Mapping[str, Any]) -> None:
@@ -18,14 +20,38 @@ def check_models(config: Mapping[str, Any]) -> None:
         UserError: if two values contradict each other.
     """
     dataset, diffusion = config["dataset"], config["diffusion"]
-    low, high = dataset["scale_range"]
-    _require(low < high, f"dataset.scale_range goes from {low} to {high}; give the lower end first")
-    schedule, channels = diffusion["schedule"], diffusion["unet"]["block_out_channels"]
+    if "scale_range" in dataset:
+        low, high = dataset["scale_range"]
+        _require(low < high, f"dataset.scale_range goes from {low} to {high}; give the lower end first")
+    if "split" in dataset:
+        shares = dataset["split"]
+        _require(
+            sum(shares.values()) < 1,
+            f"dataset.split gives {shares['validation']} and {shares['test']} away; leave something to train on",
+        )
+    schedule = diffusion["schedule"]
     _require(
         schedule["beta_start"] <= schedule["beta_end"],
         "diffusion.schedule.beta_start is greater than beta_end; give the smaller one first",
     )
-    groups, coarsest = diffusion["unet"]["norm_num_groups"], 2 ** (len(channels) - 1)
+    _check_origin("diffusion", diffusion, trained_by=("unet", "training"))
+    for name, classifier in config["classifiers"].items():
+        _check_origin(f"classifiers.{name}", classifier, trained_by=("training",))
+        _require(
+            "source" not in classifier or classifier["architecture"] != _JUDGE_ARCHITECTURE,
+            f"classifiers.{name}.source is for classifiers of torchvision; give a {_JUDGE_ARCHITECTURE} its training",
+        )
+    if "unet" in diffusion:
+        _check_unet(diffusion["unet"], dataset["image_size"])
+    _require(
+        diffusion["name"] not in config["classifiers"],
+        f"classifiers.{diffusion['name']} has the diffusion model's name; rename one of them",
+    )
+
+
+def _check_unet(unet: Mapping[str, Any], image_size: int) -> None:
+    channels, groups = unet["block_out_channels"], unet["norm_num_groups"]
+    coarsest = 2 ** (len(channels) - 1)
     _require(
         all(channel % groups == 0 for channel in channels),
         f"diffusion.unet.block_out_channels is {channels}; give multiples of norm_num_groups, {groups}",
@@ -36,17 +62,36 @@ def check_models(config: Mapping[str, Any]) -> None:
         "normalize the brightness away",
     )
     _require(
-        dataset["image_size"] % coarsest == 0,
-        f"dataset.image_size is {dataset['image_size']}; give a multiple of {coarsest}, for diffusion.unet halves it "
+        image_size % coarsest == 0,
+        f"dataset.image_size is {image_size}; give a multiple of {coarsest}, for diffusion.unet halves it "
         f"{len(channels) - 1} times",
     )
     _require(
-        all(level < len(channels) for level in diffusion["unet"]["attention_levels"]),
+        all(level < len(channels) for level in unet["attention_levels"]),
         f"diffusion.unet.attention_levels goes beyond the last level, {len(channels) - 1}; remove what is beyond",
     )
+
+
+def _check_origin(key: str, model: Mapping[str, Any], trained_by: tuple[str, ...]) -> None:
+    """Check that a model is either trained or fetched, and from one place."""
+    if "source" not in model:
+        for needed in trained_by:
+            _require(needed in model, f"{key}.{needed} is missing; add it, or a source of published weights")
+        return
+    for other in trained_by:
+        _require(other not in model, f"{key} has both source and {other}; remove one")
+    source = model["source"]
+    places = [place for place in ("repository", "url", "folder") if place in source]
     _require(
-        diffusion["name"] not in config["classifiers"],
-        f"classifiers.{diffusion['name']} has the diffusion model's name; rename one of them",
+        len(places) == 1,
+        f"{key}.source names {' and '.join(places) or 'no place'}; give one of repository, url and folder",
+    )
+    _require(
+        source.get("revision") is None or places == ["repository"],
+        f"{key}.source.revision is for a repository; remove it",
+    )
+    _require(
+        all(std > 0 for std in source.get("std", [])), f"{key}.source.std is {source.get('std')}; give positive numbers"
     )
 
 
@@ -67,7 +112,7 @@ def check_early_stopping(config: Mapping[str, Any]) -> None:
 
 
 def check_metrics(config: Mapping[str, Any]) -> None:
-    """Check that the judge exists and can judge, and that the noise levels do not outnumber the steps.
+    """Check that the judge exists and can judge, that names do not clash, and that there are steps enough.
 
     Raises:
         UserError: if two values contradict each other.
@@ -78,6 +123,10 @@ def check_metrics(config: Mapping[str, Any]) -> None:
         metrics["judge"] in judges,
         f"metrics.judge is '{metrics['judge']}', which is no classifier of the architecture {_JUDGE_ARCHITECTURE}; "
         + (instead(metrics["judge"], judges) if judges else "add one to classifiers"),
+    )
+    _require(
+        "all" not in config["dataset"]["classes"],
+        "dataset.classes has a class 'all', as the references of all classes together are named; rename it",
     )
     levels, steps = metrics["noise_levels"], config["diffusion"]["schedule"]["num_steps"]
     _require(
@@ -107,6 +156,11 @@ def check_methods(config: Mapping[str, Any]) -> None:
             f"sampling.targets[{i}] is '{target}', which is no class of the dataset; {instead(target, classes)}",
         )
     for key, method in methods.items():
+        name = key.rpartition(".")[2]
+        _require(
+            name not in _NAMES_OF_REAL_IMAGES,
+            f"{key} has a name that real images have in factors.csv; rename the method",
+        )
         _check_method(key, method, config["classifiers"])
 
 

@@ -16,7 +16,7 @@ from nonrobust_guidance.config.contradictions import (
     check_models,
     check_report,
 )
-from nonrobust_guidance.config.schema import load_schema, schema_violation
+from nonrobust_guidance.config.schema import load_schema, resolved, schema_violation
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 
@@ -129,8 +129,7 @@ def _with_fidelity(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_defaults(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rpartition("/")[2]]
+    schema = resolved(schema, value, root)
     if isinstance(value, list):
         return [_with_defaults(schema.get("items", {}), item, root) for item in value]
     if not isinstance(value, Mapping):

@@ -26,6 +26,12 @@ _TYPES = {
     "boolean": "true or false",
     "null": "null",
 }
+_PATTERNS = {
+    "^[0-9a-f]{40}$": "a commit, 40 hexadecimal digits",
+    "^[0-9a-f]{64}$": "a SHA-256, 64 hexadecimal digits",
+    "^https?://": "an address that starts with https://",
+    "^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$": "owner/name",
+}
 _BOUNDS = {
     "minimum": "at least",
     "maximum": "at most",
@@ -50,6 +56,24 @@ def schema_violation(schema: Mapping[str, Any], value: Any) -> str | None:
     """Return the first violation as a sentence that names the key and says what to do, or None."""
     error = next(_Validator(schema).iter_errors(value), None)
     return _sentence(error) if error else None
+
+
+def resolved(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema in which references, ``allOf`` and the branches that apply to the value are written out.
+
+    Of two descriptions of a property the keys are merged.
+    """
+    whole = {key: part for key, part in schema.items() if key not in ("$ref", "allOf", "if", "then", "else")}
+    parts = [root["$defs"][schema["$ref"].rpartition("/")[2]]] if "$ref" in schema else []
+    parts += schema.get("allOf", [])
+    if "if" in schema:
+        parts.append(schema.get("then" if _Validator(schema["if"]).is_valid(value) else "else", {}))
+    for part in (resolved(part, value, root) for part in parts):
+        properties = dict(whole.get("properties", {}))
+        for name, more in part.get("properties", {}).items():
+            properties[name] = {**properties.get(name, {}), **more}
+        whole = {**part, **whole} | ({"properties": properties} if properties else {})
+    return whole
 
 
 def instead(name: str, known: Sequence[str]) -> str:
@@ -88,6 +112,8 @@ def _sentence(error: ValidationError) -> str:
         case "enum":
             return f"{key} is {_shown(value)}, which is unknown; {instead(str(value), rule)}"
         case "pattern":
+            if rule in _PATTERNS:
+                return f"{key} is {_shown(value)}; give {_PATTERNS[rule]}"
             letters = "letters, digits, - and _" if "A-Z" in rule else "lower-case letters, digits and _"
             subject = f"{key} has the name" if "propertyNames" in error.absolute_schema_path else f"{key} is"
             return f"{subject} {_shown(value)}; use only {letters}"

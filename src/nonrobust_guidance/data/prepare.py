@@ -1,25 +1,56 @@
 """From the dataset section of a configuration to a dataset on disk."""
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from nonrobust_guidance.data.pictures import Pictures, limit_splits
 from nonrobust_guidance.data.sportballs import SportBalls
 from nonrobust_guidance.data.storage import write_dataset
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.fetching import RECORD, hash_files
 
 
 def prepare_data(settings: Mapping[str, Any], folder: Path) -> None:
     """Write the dataset that the configuration's ``dataset`` section describes, replacing the one in ``folder``.
 
     Raises:
-        UserError: A setting or a file that it names cannot be used.
+        UserError: A setting or a file that it names cannot be used, or a file cannot be fetched.
     """
+    if settings["kind"] == "sportballs":
+        _prepare_sportballs(settings, folder)
+    else:
+        pictures = _open_pictures(settings, folder)
+        splits = limit_splits(pictures.splits, settings.get("num_images"), settings["seed"])
+        empty = [split for split, indices in splits.items() if len(indices) == 0]
+        if empty:
+            raise UserError(f"dataset {settings['name']} has no images for {' and '.join(empty)}; add some")
+        write_dataset(folder, settings, settings["classes"], (), splits, pictures.example, pictures.describe)
+
+
+def _open_pictures(settings: Mapping[str, Any], folder: Path) -> Pictures:
+    # Each imports its reader itself: torchvision takes seconds.
     match settings["kind"]:
-        case "sportballs":
-            _prepare_sportballs(settings, folder)
+        case "celeba":
+            from nonrobust_guidance.data.celeba import CelebAFaces
+
+            return CelebAFaces(Path(settings["root"]), settings["attribute"], settings["image_size"])
+        case "celebahq":
+            from nonrobust_guidance.data.celebahq import CelebAHQFaces, fetch_celebahq
+
+            root = Path(settings["root"])
+            origin = fetch_celebahq(root, settings["repository"], settings["revision"], folder / RECORD)
+            pictures = CelebAHQFaces(root, origin, settings["classes"], settings["image_size"], settings["seed"])
+            origin.write(folder / RECORD)
+            return pictures
+        case "folder":
+            from nonrobust_guidance.data.image_folder import ImageFolder
+
+            keys = ("classes", "image_size", "split", "seed", "center_crop")
+            return ImageFolder(Path(settings["root"]), *(settings[key] for key in keys))
         case kind:
-            raise UserError(f"dataset.kind {kind} is unknown; use sportballs")
+            raise UserError(f"dataset.kind {kind} is unknown; use sportballs, celeba, celebahq or folder")
 
 
 def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
@@ -34,4 +65,9 @@ def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
         splits[split] = range(start, stop)
         start = stop
     resolved = {**settings, "image_size": balls.image_size}
-    write_dataset(folder, resolved, balls.classes, balls.factors, splits, balls.example)
+    source: dict[str, Any] = {"name": f"drawn by nonrobust-guidance {version('nonrobust-guidance')}"}
+    if settings.get("sprites"):
+        names = [f"{name}.png" for name in balls.classes]
+        source |= {"sprites": str(settings["sprites"]), "sha256": hash_files(Path(settings["sprites"]), names)}
+    about = {"source": source, "preprocessing": "none; the images are drawn at their size"}
+    write_dataset(folder, resolved, balls.classes, balls.factors, splits, balls.example, lambda: about)

@@ -1,7 +1,7 @@
 """Datasets on disk: three arrays per split and a manifest, which is written last and vouches for them."""
 
-import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.fetching import require_space, sha256_of
 from nonrobust_guidance.files import write_atomically
 
 _MANIFEST = "manifest.json"
@@ -46,6 +47,7 @@ def write_dataset(
     factors: Sequence[str],
     splits: Mapping[str, Sequence[int]],
     example: Callable[[int], Example],
+    describe: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Write a dataset, one example at a time; whenever this is interrupted, ``folder`` holds no half of it.
 
@@ -56,13 +58,24 @@ def write_dataset(
         factors: Names of the factors' columns, empty where nothing is known.
         splits: The indices of each split's examples.
         example: Gives the example of an index.
+        describe: Asked after the last example for what else the manifest says: ``source``, what the images come from
+            with its SHA-256 or identity, and ``preprocessing``, in words.
+
+    Raises:
+        UserError: The disk is too small, or an example cannot be had.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".preparing-*"):
         shutil.rmtree(stale, ignore_errors=True)
-    staging = folder / f".preparing-{os.getpid()}"
     manifest: dict[str, Any] = {key: settings[key] for key in ("kind", "name", "image_size")}
     manifest |= {"classes": list(classes), "factors": list(factors), "settings": dict(settings), "splits": {}}
+    needed = sum(
+        math.prod(shape) * np.dtype(dtype).itemsize
+        for indices in splits.values()
+        for dtype, shape in _layout(manifest, len(indices)).values()
+    )
+    require_space(folder, needed, f"the dataset {settings['name']}")
+    staging = folder / f".preparing-{os.getpid()}"
     try:
         for split, indices in splits.items():
             (staging / split).mkdir(parents=True)
@@ -79,8 +92,9 @@ def write_dataset(
             manifest["splits"][split] = {
                 "count": len(indices),
                 "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
-                "sha256": {f"{name}.npy": _sha256(staging / split / f"{name}.npy") for name in _ARRAYS},
+                "sha256": {f"{name}.npy": sha256_of(staging / split / f"{name}.npy") for name in _ARRAYS},
             }
+        manifest |= describe()
         (folder / _MANIFEST).unlink(missing_ok=True)
         for split in splits:
             shutil.rmtree(folder / split, ignore_errors=True)
@@ -134,7 +148,7 @@ def verify_dataset(folder: Path) -> None:
             path = folder / split / name
             if not path.is_file():
                 raise UserError(f"{path} is missing; {_AGAIN}")
-            if _sha256(path) != expected:
+            if sha256_of(path) != expected:
                 raise UserError(f"{path} has changed since it was prepared; {_AGAIN}")
 
 
@@ -158,10 +172,12 @@ def _is_manifest(manifest: Any) -> bool:
         numbers = [manifest["image_size"], *(entry["count"] for entry in entries)]
         numbers += [count for entry in entries for count in entry["class_counts"].values()]
         files = [set(entry["sha256"]) for entry in entries]
+        told = isinstance(manifest.get("source", {}), dict) and isinstance(manifest.get("preprocessing", ""), str)
     except (AttributeError, KeyError, TypeError):
         return False
     return (
-        all(isinstance(name, str) for name in names)
+        told
+        and all(isinstance(name, str) for name in names)
         and all(isinstance(number, int) for number in numbers)
         and all(listed == {f"{name}.npy" for name in _ARRAYS} for listed in files)
     )
@@ -174,8 +190,3 @@ def _layout(manifest: Mapping[str, Any], count: int) -> dict[str, tuple[type, tu
         "labels": (np.int64, (count,)),
         "factors": (np.float32, (count, len(manifest["factors"]))),
     }
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,6 @@
 """Guidance: from a classifier to the shift of a reverse step."""
 
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
-from nonrobust_guidance.guidance.preprocessing import preprocess
 from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, Stabilizer, chain
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "Normalize",
     "Stabilizer",
     "chain",
-    "preprocess",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -23,39 +23,13 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.diffusion import add_noise
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
-from nonrobust_guidance.models.training import Objective, clear_state, train, write_history
+from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
+from nonrobust_guidance.models.training import HISTORY_FILE, Objective, clear_state, train, write_history
+from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
 
+JUDGE = "judge_cnn"
 VALIDATION_BATCH = 256
-
-
-class Resized(nn.Module):
-    """A classifier behind a bilinear resize of its input to ``size`` x ``size`` pixels."""
-
-    def __init__(self, network: nn.Module, size: int) -> None:
-        """Wrap the network."""
-        super().__init__()
-        self.network, self.size = network, size
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to the network's logits (B, K)."""
-        if x.shape[-1] != self.size:
-            x = F.interpolate(x, size=(self.size, self.size), mode="bilinear", align_corners=False)
-        # A third faster on a CPU, forward and backward.
-        return self.network(x.contiguous(memory_format=torch.channels_last))
-
-
-def build_classifier(architecture: str, num_classes: int, factors: Sequence[str], input_size: int) -> nn.Module:
-    """Return an untrained classifier of images in [-1, 1]: torchvision's network of that name, or the judge.
-
-    Raises:
-        UserError: if torchvision has no classification model of that name.
-    """
-    if architecture == "judge_cnn":
-        return Judge(num_classes, factors)
-    if architecture not in models.list_models(module=models):
-        raise UserError(f"architecture '{architecture}' is neither judge_cnn nor a torchvision classification model")
-    return Resized(models.get_model(architecture, weights=None, num_classes=num_classes), input_size)
 
 
 class CrossEntropy:
@@ -104,7 +78,7 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
     """
     settings = config["classifiers"][name]
     split = load_split(data_folder, "train")
-    is_judge = settings["architecture"] == "judge_cnn"
+    is_judge = settings["architecture"] == JUDGE
     card = {
         "architecture": settings["architecture"],
         "classes": list(split.classes) + (["none of these"] if is_judge else []),
@@ -125,24 +99,44 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
         held_out = load_split(data_folder, "validation")
         validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
     history = train(objective, settings["training"], output_folder, f"train {name}", validate)
-    weights = network_of(model).state_dict()
-    write_atomically(output_folder / "model.safetensors", lambda path: save_file(weights, path))
-    write_atomically(output_folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
-    write_history(output_folder / "history.csv", history)
+    save_classifier(network_of(model), card, output_folder)
+    write_history(output_folder / HISTORY_FILE, history)
     clear_state(output_folder)
 
 
-def build_from_card(card: dict[str, Any]) -> nn.Module:
-    """Return the untrained model that a checkpoint's ``config.json`` describes; two classes share one logit."""
-    num_logits = len(card["classes"])
-    if num_logits == 2 and card["architecture"] != "judge_cnn":
-        num_logits = 1
-    return build_classifier(card["architecture"], num_logits, card["factors"], card["input_size"])
+def build_from_card(card: Mapping[str, Any]) -> nn.Module:
+    """Return the untrained model that a checkpoint's ``config.json`` describes; two classes share one logit.
+
+    Raises:
+        UserError: if torchvision has no classification model of that name.
+    """
+    architecture, num_classes = card["architecture"], len(card["classes"])
+    if architecture == JUDGE:
+        return Judge(num_classes, card["factors"])
+    if architecture not in models.list_models(module=models):
+        raise UserError(f"architecture '{architecture}' is neither {JUDGE} nor a torchvision classification model")
+    num_logits = 1 if num_classes == 2 else num_classes
+    return with_preprocessing(models.get_model(architecture, weights=None, num_classes=num_logits), card)
+
+
+def with_preprocessing(network: nn.Module, card: Mapping[str, Any]) -> Preprocessed:
+    """Put before a network what the card says it was trained on; without ``mean`` it takes [-1, 1] as it is."""
+    size = (card["input_size"], card["input_size"])
+    if card.get("mean") is None:
+        return Preprocessed(network, size)
+    return preprocess(network, size, card["mean"], card["std"])
 
 
 def network_of(model: nn.Module) -> nn.Module:
     """Return the module whose weights carry the names that torchvision gives them."""
-    return model.network if isinstance(model, Resized) else model
+    return cast(nn.Module, model.network) if isinstance(model, Preprocessed) else model
+
+
+def save_classifier(network: nn.Module, card: Mapping[str, Any], folder: Path) -> None:
+    """Write ``model.safetensors``, with torchvision's names, and ``config.json``, the card."""
+    weights = network.state_dict()
+    write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path))
+    write_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
 
 
 def load_classifier(folder: Path) -> nn.Module:
@@ -156,12 +150,19 @@ def load_classifier(folder: Path) -> nn.Module:
         if not path.is_file():
             raise UserError(f"{path} is missing: {folder} is no complete classifier checkpoint; train or fetch it")
     try:
-        model = build_from_card(json.loads(card_path.read_text()))
+        card = json.loads(card_path.read_text())
+        model = build_from_card(card) if card["architecture"] == JUDGE else None
+        num_classes = len(card["classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{card_path} does not describe a classifier ({error}); make the checkpoint again") from error
     try:
-        network_of(model).load_state_dict(load_file(weights_path))
-    except (SafetensorError, RuntimeError) as error:
+        if model is None:
+            network = load_torchvision_classifier(weights_path, card["architecture"])
+            require_logits(network, num_classes)
+            model = with_preprocessing(network, card)
+        else:
+            model.load_state_dict(load_file(weights_path))
+    except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights ({first_line}); make it again") from error
     return ready_to_guide(model)
@@ -170,6 +171,6 @@ def load_classifier(folder: Path) -> nn.Module:
 def ready_to_guide(model: nn.Module) -> nn.Module:
     """Return the classifier in evaluation mode, without gradients, batch normalization folded into convolutions."""
     model.eval().requires_grad_(False)
-    if isinstance(model, Resized):
-        model.network = fuse(model.network)
+    if isinstance(model, Preprocessed):
+        model.network = fuse(cast(nn.Module, model.network))
     return model

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.images import to_unit_range
-from nonrobust_guidance.models.training import clear_state, train, write_history
+from nonrobust_guidance.models.training import HISTORY_FILE, clear_state, train, write_history
 from nonrobust_guidance.schedule import Schedule
 
 
@@ -92,7 +92,7 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
     objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
     history = train(objective, settings["training"], output_folder, f"train {settings['name']}")
     save_diffusion(unet, scheduler, output_folder)
-    write_history(output_folder / "history.csv", history)
+    write_history(output_folder / HISTORY_FILE, history)
     clear_state(output_folder)
 
 
@@ -117,15 +117,36 @@ def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
     for part in ("unet/config.json", "unet/diffusion_pytorch_model.safetensors", "scheduler/scheduler_config.json"):
         if not (folder / part).is_file():
             raise UserError(f"{folder / part} is missing: {folder} is no complete diffusers folder; train or fetch it")
+    unet = read_unet(folder / "unet")
+    try:
+        scheduler = DDPMScheduler.from_config(json.loads((folder / "scheduler/scheduler_config.json").read_text()))
+        schedule = Schedule.from_diffusers(scheduler)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{folder} cannot be read as a diffusers folder ({_first_line(error)}); make it again"
+        ) from error
+    return unet, schedule
+
+
+def read_unet(folder: Path) -> UNet2DModel:
+    """Read ``config.json`` and ``diffusion_pytorch_model.safetensors``: a U-Net in evaluation mode, without gradients.
+
+    Raises:
+        UserError: if a file is truncated or of another kind.
+    """
     try:
         unet, report = UNet2DModel.from_pretrained(
-            folder / "unet", use_safetensors=True, local_files_only=True, output_loading_info=True
+            folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
         if report["missing_keys"] or report["unexpected_keys"]:
             # diffusers itself only warns, and goes on with random weights.
-            raise ValueError("the weights in unet/ are another network's")
-        scheduler = DDPMScheduler.from_config(json.loads((folder / "scheduler/scheduler_config.json").read_text()))
+            raise ValueError(f"the weights in {folder.name}/ are another network's")
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{folder} cannot be read as a diffusers folder ({first_line}); make it again") from error
-    return unet.eval().requires_grad_(False), Schedule.from_diffusers(scheduler)
+        raise UserError(
+            f"{folder} cannot be read as a U-Net of diffusers ({_first_line(error)}); make it again"
+        ) from error
+    return unet.eval().requires_grad_(False)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -65,7 +65,14 @@ class Judge(nn.Module):
         """
         if self.factors is None:
             raise ValueError("this judge was trained on a data set without known factors")
-        return decode_factors(self.factors(F.silu(self.features(x))), self.factor_names)
+        return self.judge(x)[1]
+
+    def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map images (B, 3, H, W) in [-1, 1] to their logits and factors, (B, 0) where none are known, in one pass."""
+        hidden = F.silu(self.features(x))
+        if self.factors is None:
+            return self.classes(hidden), hidden.new_zeros(len(x), 0)
+        return self.classes(hidden), decode_factors(self.factors(hidden), self.factor_names)
 
 
 def code_size(names: Sequence[str]) -> int:
@@ -88,7 +95,7 @@ def decode_factors(code: Tensor, names: Sequence[str]) -> Tensor:
     The angle of a ball with a symmetry is known up to that symmetry.
     """
     widths = [2 * len(HARMONICS) if name in CIRCULAR else 1 for name in names]
-    degrees = torch.arange(360.0)
+    degrees = torch.arange(360.0, device=code.device)
     columns = [
         degrees[(part @ angle_harmonics(degrees).T).argmax(1)] if name in CIRCULAR else part[:, 0]
         for part, name in zip(code.split(widths, 1), names, strict=True)

@@ -18,10 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nonrobust_guidance.fetching import RECORD
 from nonrobust_guidance.files import write_atomically
 
 REPORT_EVERY = 50
 STATE_FILE = "training-state.safetensors"
+HISTORY_FILE = "history.csv"
 
 
 class Objective(Protocol):
@@ -220,8 +222,9 @@ class TrainingState:
 
 
 def clear_state(folder: Path) -> None:
-    """Remove the training state, once what was trained is saved."""
+    """Remove the training state, once what was trained is saved, and the record of weights that were fetched before."""
     (folder / STATE_FILE).unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

@@ -65,3 +65,15 @@ def count_logits(path: Path, architecture: str, weights: dict[str, Tensor]) -> i
         if name in weights:
             return len(weights[name])
     raise ValueError(f"{path} does not hold the weights of {architecture}: {heads[0]} is missing.")
+
+
+def require_logits(network: nn.Module, num_classes: int) -> None:
+    """Check that a torchvision classifier tells so many classes apart; two may share one logit.
+
+    Raises:
+        ValueError: if it has another number of logits.
+    """
+    *_, bias = network.parameters()
+    num_logits = len(bias)
+    if num_logits != num_classes and (num_classes, num_logits) != (2, 1):
+        raise ValueError(f"it has {num_logits} logits, and the data {num_classes} classes")
