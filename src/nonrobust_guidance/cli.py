@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from nonrobust_guidance.config import load_config, sample_files
 from nonrobust_guidance.errors import UserError
@@ -65,6 +66,18 @@ def train_classifier(args: argparse.Namespace) -> None:
     train_classifier(config, args.name, args.data, args.output)
 
 
+def fetch_checkpoint(args: argparse.Namespace) -> None:
+    """Fetch the published weights that take the place of a training."""
+    config = load_config(args.config, complete=False)
+    models = {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}
+    _require_known(args, "name", list(models), "diffusion and classifiers")
+    if "source" not in models[args.name]:
+        raise UserError(f"{args.config} gives {args.name} no source; train it, or add one in place of its training")
+    from nonrobust_guidance.models import fetch_checkpoint
+
+    fetch_checkpoint(config, args.name, args.output)
+
+
 def draw_samples(args: argparse.Namespace) -> None:
     """Draw samples of one method at one scale with one seed, for every target."""
     config = load_config(args.config)
@@ -74,11 +87,34 @@ def draw_samples(args: argparse.Namespace) -> None:
     draw_samples(config, args.method, args.scale, args.seed, args.checkpoints, args.output)
 
 
-def score_samples(args: argparse.Namespace) -> None:
-    """Score all cells of a run."""
-    from nonrobust_guidance.metrics.score import score_run
+def fetch_inception(args: argparse.Namespace) -> None:
+    """Fetch the weights of an Inception network, and check them."""
+    from nonrobust_guidance.metrics.weights import fetch_inception
 
-    score_run(load_config(args.config), args.data, args.checkpoints, args.samples, args.output)
+    fetch_inception(args.extractor, args.output)
+
+
+def measure_references(args: argparse.Namespace) -> None:
+    """Measure the real images of a dataset in one feature space."""
+    from nonrobust_guidance.metrics.references import measure_references
+
+    measure_references(args.extractor, args.data, args.weights, args.rows, args.output)
+
+
+def score_samples(args: argparse.Namespace) -> None:
+    """Score all cells of one method."""
+    config = load_config(args.config)
+    _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
+    from nonrobust_guidance.metrics.score import score_method
+
+    score_method(config, args.method, args.data, args.checkpoints, args.weights, args.samples, args.output)
+
+
+def gather_scores(args: argparse.Namespace) -> None:
+    """Put the scores of all methods into one table."""
+    from nonrobust_guidance.metrics.gather import gather_scores
+
+    gather_scores(load_config(args.config), args.scores, args.output)
 
 
 def measure_noise_accuracy(args: argparse.Namespace) -> None:
@@ -86,6 +122,37 @@ def measure_noise_accuracy(args: argparse.Namespace) -> None:
     from nonrobust_guidance.metrics.noise_accuracy import measure_noise_accuracy
 
     measure_noise_accuracy(load_config(args.config), args.data, args.checkpoints, args.output)
+
+
+def measure_sensitivity(args: argparse.Namespace) -> None:
+    """Measure how much logits and gradients change from one noise level to the next."""
+    from nonrobust_guidance.metrics.sensitivity import measure_sensitivity
+
+    measure_sensitivity(load_config(args.config), args.data, args.checkpoints, args.output)
+
+
+def measure_trajectories(args: argparse.Namespace) -> None:
+    """Follow the gradients of one guided method along its sampling."""
+    config = load_config(args.config)
+    guided = [name for name, method in config["sampling"]["methods"].items() if method["classifier"]]
+    _require_known(args, "method", guided, "the guided sampling.methods")
+    from nonrobust_guidance.metrics.trajectories import measure_trajectories
+
+    measure_trajectories(config, args.method, args.checkpoints, args.output)
+
+
+def gather_trajectories(args: argparse.Namespace) -> None:
+    """Put the methods' tables of trajectories into one."""
+    from nonrobust_guidance.metrics.trajectories import gather_trajectories
+
+    gather_trajectories(load_config(args.config), args.parts, args.output)
+
+
+def measure_signatures(args: argparse.Namespace) -> None:
+    """Measure the signatures of failing guidance: colours, lost features, and position, size and rotation."""
+    from nonrobust_guidance.metrics.signatures import measure_signatures
+
+    measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
 
 
 def render_report(args: argparse.Namespace) -> None:
@@ -97,7 +164,7 @@ def render_report(args: argparse.Namespace) -> None:
 
 def render_index(args: argparse.Namespace) -> None:
     """Render the page that links what a run produced."""
-    from nonrobust_guidance.report.render import render_index
+    from nonrobust_guidance.report.index import render_index
 
     render_index(load_config(args.config), args.results, args.output)
 
@@ -135,9 +202,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nonrobust-guidance", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def add(run: Callable[[argparse.Namespace], None], **options: type) -> None:
+    def add(run: Callable[[argparse.Namespace], None], *, of_run: bool = True, **options: Callable[[str], Any]) -> None:
         command = commands.add_parser(run.__name__.replace("_", "-"), help=run.__doc__, description=run.__doc__)
-        command.add_argument("--config", type=Path, required=True)
+        if of_run:
+            command.add_argument("--config", type=Path, required=True)
         for option, kind in options.items():
             command.add_argument(f"--{option}", type=kind, required=True)
         command.add_argument("--threads", type=_positive, help="threads to compute on; all by default")
@@ -146,9 +214,17 @@ def _parser() -> argparse.ArgumentParser:
     add(prepare_data, output=Path)
     add(train_diffusion, data=Path, output=Path)
     add(train_classifier, name=str, data=Path, output=Path)
+    add(fetch_checkpoint, name=str, output=Path)
     add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
-    add(score_samples, data=Path, checkpoints=Path, samples=Path, output=Path)
+    add(fetch_inception, of_run=False, extractor=str, output=Path)
+    add(measure_references, of_run=False, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
+    add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
+    add(gather_scores, scores=Path, output=Path)
     add(measure_noise_accuracy, data=Path, checkpoints=Path, output=Path)
+    add(measure_sensitivity, data=Path, checkpoints=Path, output=Path)
+    add(measure_trajectories, method=str, checkpoints=Path, output=Path)
+    add(gather_trajectories, parts=Path, output=Path)
+    add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
     add(render_report, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)

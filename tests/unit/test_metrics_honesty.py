@@ -10,8 +10,9 @@ from PIL import Image, ImageFilter
 from torch import nn
 
 from nonrobust_guidance.data import SportBalls
+from nonrobust_guidance.metrics.extractors import judge_extractor
 from nonrobust_guidance.metrics.frechet import Gaussian, frechet_distance
-from nonrobust_guidance.metrics.judging import class_probabilities, extract_features, summarize_probabilities
+from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
 from nonrobust_guidance.models import load_classifier
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "default.yaml").read_text())
@@ -48,7 +49,11 @@ def by_class(source: SportBalls, start: int, count: int) -> dict[str, Images]:
 
 @pytest.fixture(scope="module")
 def references(judge: nn.Module, balls: dict[str, dict[str, Images]]) -> dict[str, Gaussian]:
-    return {name: Gaussian.fit(extract_features("judge", judge, images)) for name, images in balls["train"].items()}
+    return {name: fit(judge, images) for name, images in balls["train"].items()}
+
+
+def fit(judge: nn.Module, images: Images) -> Gaussian:
+    return Gaussian.fit(judge_extractor(judge).extract(images))
 
 
 def shifted(images: Images, shift: np.ndarray) -> Images:
@@ -105,9 +110,7 @@ def test_canvases_are_neither_called_a_ball_nor_near_one(
     assert len(canvases) == NUM_CANVASES
     label = list(balls["test"]).index(target)
     assert summarize_probabilities(class_probabilities(judge, canvases), label, "heldout")["accuracy_heldout"] < 0.02
-    distance, floor = (
-        frechet_distance(extract_features("judge", judge, images), references[target]) for images in (canvases, real)
-    )
+    distance, floor = (frechet_distance(fit(judge, images), references[target]) for images in (canvases, real))
     assert distance > 10 * floor
 
 

@@ -1,12 +1,21 @@
 """Intervals against scipy, published worked cases and coverage in simulation."""
 
 import math
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from nonrobust_guidance.metrics.intervals import Interval, bootstrap_interval, difference, mean_of, wilson_interval
+from nonrobust_guidance.metrics.intervals import (
+    Interval,
+    bootstrap_interval,
+    difference,
+    mean_of,
+    resampled_interval,
+    wilson_interval,
+)
 
 
 @pytest.mark.parametrize(
@@ -73,3 +82,21 @@ def test_bootstrap_is_seeded_and_never_below_zero() -> None:
     assert bootstrap_interval(*arguments, seed=1) == bootstrap_interval(*arguments, seed=1)
     assert bootstrap_interval(*arguments, seed=1) != bootstrap_interval(*arguments, seed=2)
     assert bootstrap_interval(*arguments, seed=1)[0] == 0.0
+
+
+# The standard errors of mean and median of n normal values are 1 and sqrt(pi / 2) over the root of n.
+@pytest.mark.parametrize(("statistic", "error"), [(np.mean, 1.0), (np.median, math.sqrt(math.pi / 2))])
+def test_resampled_intervals_are_as_wide_as_theory_says(statistic: Any, error: float) -> None:
+    values = NormalDist().inv_cdf
+    points = np.array([values((i + 0.5) / 2000) for i in range(2000)])  # the normal's own quantiles: no chance in them
+    found = resampled_interval(points, statistic, 2000, 0)
+    assert found.value == pytest.approx(0, abs=1e-9)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * error / math.sqrt(2000), rel=0.1)
+    assert resampled_interval(np.append(points, [math.nan, math.inf]), statistic, 2000, 0) == found
+
+
+def test_resampled_intervals_of_few_values() -> None:
+    assert resampled_interval(np.full(4, 2.0), np.median, 20, 0) == Interval(2.0, 2.0, 2.0)
+    one, none = (resampled_interval(np.array(values), np.mean, 20, 0) for values in ([3.0, math.nan], [math.nan]))
+    assert one.value == 3.0
+    assert all(math.isnan(end) for end in (one.low, one.high, *none))

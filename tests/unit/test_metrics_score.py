@@ -1,6 +1,7 @@
 """Rows of the table against numbers worked out by hand, with networks that look their answers up."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from nonrobust_guidance.data import Split
+from nonrobust_guidance.data import Example, Split, write_dataset
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import judging, noise_accuracy, score
+from nonrobust_guidance.metrics import extractors, judging, noise_accuracy, references, score
 from nonrobust_guidance.metrics.cells import list_cells, list_methods
+from nonrobust_guidance.metrics.extractors import Extractor, load_extractor
 from nonrobust_guidance.metrics.frechet import Gaussian
+from nonrobust_guidance.metrics.gather import gather_scores
 from nonrobust_guidance.metrics.judging import class_probabilities
-from nonrobust_guidance.metrics.score import class_shares, real_distance, score_run
+from nonrobust_guidance.metrics.references import measure_references
+from nonrobust_guidance.metrics.score import class_shares, score_method
 from nonrobust_guidance.schedule import Schedule
 
 CONFIG: dict[str, Any] = {
@@ -42,7 +46,9 @@ CONFIG: dict[str, Any] = {
     },
     "metrics": {
         "judge": "judge",
-        "extractor": "judge",
+        "extractors": ["judge"],
+        "feature_rows": 100,
+        "neighbours": 1,
         "bootstrap": {"resamples": 25, "seed": 0},
         "noise_levels": 3,
         "num_noise_images": 6,
@@ -74,17 +80,27 @@ def images(*values: int) -> np.ndarray:
     return np.broadcast_to(np.array(values, dtype=np.uint8)[:, None, None, None], (len(values), 4, 4, 3)).copy()
 
 
-def split(values: list[int], labels: list[int]) -> Split:
-    return Split(images(*values), np.array(labels), np.zeros((len(values), 0), np.float32), ("cup", "ball"))
+def write_data(folder: Path, train: list[tuple[int, int]], test: list[tuple[int, int]]) -> None:
+    """Write a dataset of images by red value and label, and measure its references."""
+    examples = [Example(images(value)[0], label, np.zeros(0, np.float32)) for value, label in train + test]
+    settings = {"kind": "toys", "name": "toys", "image_size": 4}
+    splits = {"train": range(len(train)), "test": range(len(train), len(examples))}
+    write_dataset(folder, settings, ["cup", "ball"], [], splits, lambda i: examples[i])
+    measure_references("judge", folder, folder / "judge", 100, folder / "references" / "judge")
+
+
+TRAIN = [(0, 0), (1, 0), (2, 0), (2, 1), (0, 1), (2, 1)]
+TEST = [(0, 0), (2, 0), (1, 1), (2, 1)]
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose every file of samples holds the red values 0, 1, 2, 0, but for one method."""
-    splits = {"train": split([0, 1, 2, 2, 0, 2], [0, 0, 0, 1, 1, 1]), "test": split([0, 2, 1, 2], [0, 0, 1, 1])}
-    for module in (score, noise_accuracy):
-        monkeypatch.setattr(module, "load_split", lambda folder, name: splits[name])
+    for module in (score, extractors, noise_accuracy):
         monkeypatch.setattr(module, "load_classifier", lambda folder: NETWORKS[folder.name])
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "model.safetensors").write_bytes(b"looked up")
+    write_data(tmp_path, TRAIN, TEST)
     for cell in list_cells(CONFIG):
         path = cell.path(tmp_path / "samples")
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +108,11 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def scored(run: Path) -> pd.DataFrame:
-    score_run(CONFIG, run, run, run / "samples", run / "out" / "metrics.csv")
+def scored(run: Path, config: dict[str, Any] = CONFIG) -> pd.DataFrame:
+    for method in config["sampling"]["methods"]:
+        table = run / "out" / f"{method}.csv"
+        score_method(config, method, run, run, run / "weights", run / "samples", table)
+    gather_scores(config, run / "out", run / "out" / "metrics.csv")
     return pd.read_csv(run / "out" / "metrics.csv", keep_default_na=False)
 
 
@@ -138,7 +157,43 @@ def test_a_row_is_what_one_works_out_by_hand(run: Path) -> None:
     assert row.fd_judge_conditional_low <= row.fd_judge_conditional <= row.fd_judge_conditional_high
     assert (row.fd_judge_n, row.fd_judge_reference_n, row.fd_judge_conditional_reference_n) == (4, 6, 3)
     assert row.fd_judge_conditional_real == pytest.approx((math.sqrt(2) - 1) ** 2, rel=1e-4)  # test cups 0, 2
+    # Kernel (xy / 2 + 1)^3 over 0, 1, 2, 0 and over the cups 0, 1, 2, pairs of a row with itself left out.
+    among, within = (4 * 1 + 8 + 1) / 6, (1 + 1 + 8) / 3
+    across = (2 * 3 + (1 + 1.5**3 + 2**3) + (1 + 2**3 + 3**3)) / 12
+    assert row.kd_judge_conditional == pytest.approx(among + within - 2 * across, rel=1e-4)
+    assert row.kd_judge_conditional_low <= row.kd_judge_conditional <= row.kd_judge_conditional_high
+    # With one neighbour each cup's ball has radius 1; those of the samples 0, 1, 2, 0 have 0, 1, 1, 0.
+    assert (row.precision_judge, row.recall_judge, row.coverage_judge) == (1, 1, 1)
+    assert row.density_judge == (2 + 3 + 2 + 2) / 4
     assert row.warning == ""
+
+
+def test_each_feature_space_has_its_own_columns(run: Path, detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load_fewer(name: str, weights: Path) -> Extractor:
+        """Take every 256th feature of Inception, for a matrix of all 2048 takes seconds to decompose."""
+        extractor = load_extractor(name, weights)
+        return replace(extractor, embed=lambda x: extractor.embed(x)[:, ::256]) if name == "inception" else extractor
+
+    for module in (score, references):
+        monkeypatch.setattr(module, "load_extractor", load_fewer)
+    measure_references("inception", run, detector, 100, run / "references" / "inception")
+    (run / "weights").mkdir()
+    detector.rename(run / "weights" / detector.name)
+    both = CONFIG | {"metrics": CONFIG["metrics"] | {"extractors": ["inception", "judge"]}}
+    row = row_of(scored(run, both), method="strong_xt", scale=1, target="cup", seed=0)
+    alone = row_of(scored(run), method="strong_xt", scale=1, target="cup", seed=0)
+    assert list(alone.index) == [
+        name for name in row.index if "inception" not in name and name[:3] not in ("fid", "kid")
+    ]
+    assert (row[alone.index[:-1]] == alone[alone.index[:-1]]).all()
+    # Features of one-coloured images are straight lines of the colour, cut off at zero.
+    extractor = load_fewer("inception", run / "weights" / detector.name)
+    ours, cups = (Gaussian.fit(extractor.extract(images(*values))) for values in ((0, 1, 2, 0), (0, 1, 2)))
+    shift, spread = ours.mean - cups.mean, np.sqrt(np.trace(ours.covariance)) - np.sqrt(np.trace(cups.covariance))
+    assert row.fid_conditional == pytest.approx(shift @ shift + spread**2, rel=1e-2)
+    assert {"fid", "fid_low", "fid_conditional_real", "kid_conditional_high", "coverage_inception"} <= set(row.index)
+    assert row.warning.startswith("fid: 4 samples and 3 reference images for 8 feature dimensions")
+    assert "fd_judge" not in row.warning
 
 
 def test_unguided_samples_are_judged_against_each_target_by_the_nonrobust_guide(run: Path) -> None:
@@ -153,16 +208,46 @@ def test_unguided_samples_are_judged_against_each_target_by_the_nonrobust_guide(
 
 def test_a_run_without_a_nonrobust_guide_leaves_the_unguided_self_accuracy_empty(run: Path) -> None:
     methods = {name: CONFIG["sampling"]["methods"][name] for name in ("free", "strong_xt")}
-    config = CONFIG | {"sampling": CONFIG["sampling"] | {"methods": methods}}
-    score_run(config, run, run, run / "samples", run / "metrics.csv")
-    table = pd.read_csv(run / "metrics.csv")
+    scored(run, CONFIG | {"sampling": CONFIG["sampling"] | {"methods": methods}})
+    table = pd.read_csv(run / "out" / "metrics.csv")
     assert table[table.method == "free"].accuracy_self.isna().all()
     assert table[table.method != "free"].accuracy_self.notna().all()
+
+
+def test_the_table_has_the_order_of_the_configuration_and_the_texts_of_its_parts(run: Path) -> None:
+    table = scored(run)
+    assert list(dict.fromkeys(table.method)) == ["free", "strong_xt", "weak_x0"]
+    header, *lines = (run / "out" / "metrics.csv").read_text().splitlines()
+    parts = [(run / "out" / f"{name}.csv").read_text().splitlines() for name in ("free", "strong_xt", "weak_x0")]
+    assert all(part[0] == header for part in parts)
+    assert lines == [line for part in parts for line in part[1:]]
+
+
+@pytest.mark.parametrize(("content", "sentence"), [(None, "is missing"), ("", "cannot be read"), ("a\n1\n", "other")])
+def test_a_part_that_cannot_be_gathered_is_named(run: Path, content: str | None, sentence: str) -> None:
+    scored(run)
+    path = run / "out" / "weak_x0.csv"
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(UserError, match=sentence) as caught:
+        gather_scores(CONFIG, run / "out", run / "again.csv")
+    assert str(path) in str(caught.value)
+    assert not (run / "again.csv").exists()
+
+
+def test_many_samples_keep_few_rows_and_the_gaussian_of_all(run: Path) -> None:
+    few = CONFIG | {"metrics": CONFIG["metrics"] | {"feature_rows": 3}}
+    exact, sparse = (
+        row_of(scored(run, config), method="strong_xt", scale=1, target="cup", seed=0) for config in (CONFIG, few)
+    )
+    assert sparse.fd_judge_conditional == exact.fd_judge_conditional
+    assert sparse.fd_judge_conditional_n == 4
+    assert sparse.fd_judge_conditional_low <= sparse.fd_judge_conditional <= sparse.fd_judge_conditional_high
 
 
 def test_batches_do_not_change_a_row(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = scored(run)
     monkeypatch.setattr(judging, "BATCH_SIZE", 3)
+    monkeypatch.setattr(extractors, "BATCH_SIZE", 3)
     pd.testing.assert_frame_equal(scored(run), together)
 
 
@@ -180,7 +265,7 @@ def test_bad_samples_are_named_and_nothing_is_written(run: Path, values: Any, se
     with pytest.raises(UserError, match=sentence) as caught:
         scored(run)
     assert str(path) in str(caught.value)
-    assert not (run / "out").exists()
+    assert not (run / "out" / "weak_x0.csv").exists()
 
 
 def test_a_judge_of_other_classes_and_an_unknown_target_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -190,7 +275,7 @@ def test_a_judge_of_other_classes_and_an_unknown_target_are_refused(run: Path, m
     monkeypatch.setitem(NETWORKS, "judge", JUDGE)
     config = CONFIG | {"sampling": CONFIG["sampling"] | {"targets": ["spoon"]}}
     with pytest.raises(UserError, match="'spoon'"):
-        score_run(config, run, run, run / "samples", run / "metrics.csv")
+        scored(run, config)
 
 
 def test_a_single_logit_is_that_of_class_one() -> None:
@@ -206,17 +291,12 @@ def test_shares_sum_to_one() -> None:
     assert shares == {"share_cup": 0.5, "share_ball": 0.25, "none_share": 0.25, "accepted_share": 0.75}
 
 
-def test_a_target_without_enough_images_is_named(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    splits = {"train": split([0, 1, 2], [0, 0, 1]), "test": split([0, 2, 1, 2], [0, 0, 1, 1])}
-    monkeypatch.setattr(score, "load_split", lambda folder, name: splits[name])
-    with pytest.raises(UserError, match="fewer than two ball images"):
+def test_a_class_without_enough_images_is_named(run: Path) -> None:
+    with pytest.raises(UserError, match="fewer than two ball images to train on"):
+        write_data(run, [(0, 0), (1, 0), (2, 1)], TEST)
+    write_data(run, TRAIN, [(0, 0), (2, 0), (1, 1)])
+    with pytest.raises(UserError, match="fewer than two ball images to test on"):
         scored(run)
-
-
-def test_real_distance_is_of_what_there_is() -> None:
-    features = np.array([[0.0, 0.0], [2.0, 0.0]])  # mean 1, variance 2
-    reference = Gaussian(np.array([4.0, 0.0]), np.diag([8.0, 0.0]), 100)
-    assert real_distance(features, reference, 64, 0) == pytest.approx(9 + 2)
 
 
 class Echo(nn.Module):
@@ -248,6 +328,8 @@ def test_noise_accuracy_is_what_one_works_out_by_hand(run: Path, monkeypatch: py
     clean = row_of(table, classifier="weak", at="xt", t=0)
     assert (clean.n, clean.alpha_bar, clean.accuracy) == (6, 0.99, pytest.approx(5 / 6, rel=1e-5))
     assert clean.probability_mean == pytest.approx((5 * 0.75 + 0.25) / 6, rel=1e-5)
+    # Between all six wrong and all six right, and around the mean.
+    assert 0.25 <= clean.probability_low <= clean.probability_mean <= clean.probability_high <= 0.75
     # At the last level the denoiser's answer is black, which is no ball: right for the three cups alone.
     assert row_of(table, classifier="strong", at="x0", t=4).accuracy == 0.5
 

@@ -39,6 +39,9 @@ def test_defaults_are_filled_in_at_every_level():
     assert config["classifiers"]["judge"]["input_size"] is None
     assert config["classifiers"]["robust"]["training"]["gradient_clip"] == 1.0
     assert config["sampling"]["eta"] == 0.0
+    assert resolve_config(changed("metrics.extractors", REMOVED), "")["metrics"]["extractors"] == ["judge"]
+    assert (config["metrics"]["feature_rows"], config["metrics"]["neighbours"]) == (10000, 5)
+    assert config["metrics"]["signatures"] == {"num_rows": 1000}
 
 
 def test_methods_need_no_second_look():
@@ -112,6 +115,14 @@ def test_writing_the_same_again_leaves_the_file_alone(tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["config.yaml"]
 
 
+def test_no_class_has_the_name_of_all_of_them():
+    raw = changed("dataset.classes", ["all", "basketball"])
+    raw["dataset"]["sprites"] = "sprites"
+    raw["sampling"]["targets"] = ["all"]
+    with pytest.raises(UserError, match=r"dataset\.classes has a class 'all'"):
+        resolve_config(raw, "tiny.yaml")
+
+
 def test_sections_of_the_models_stand_alone():
     models = {key: TINY[key] for key in ("dataset", "diffusion", "classifiers")}
     assert resolve_config(models, "models.yaml", complete=False)["diffusion"]["name"] == "diffusion"
@@ -143,6 +154,112 @@ def test_nested_overrides_are_read_as_yaml_reads_them():
     texts = {"sampling": {"steps": "5", "seeds": ["0", "1"], "methods": {"a": {"num_samples": "null"}}}, "run": "x"}
     numbers = {"sampling": {"steps": 5, "seeds": [0, 1], "methods": {"a": {"num_samples": None}}}, "run": "x"}
     assert read_scalars(texts) == numbers
+
+
+def of_kind(kind: str, **settings: object) -> dict:
+    """Return the sections of the models, with data of another kind and published weights."""
+    source = {"source": {"folder": "hand"}}
+    return {
+        "dataset": {"name": "d", "kind": kind, **settings},
+        "diffusion": {"schedule": {"num_steps": 40, "beta_start": 1.0e-4, "beta_end": 0.02}, **source},
+        "classifiers": {"guide": {"architecture": "resnet18", "noised": True, **source}},
+    }
+
+
+def test_each_kind_of_data_has_its_own_defaults():
+    folder = resolve_config(of_kind("folder", root="r", classes=["a", "b"]), "", complete=False)
+    assert folder["dataset"] == {
+        "name": "d",
+        "kind": "folder",
+        "seed": 0,
+        "root": "r",
+        "classes": ["a", "b"],
+        "split": {"validation": 0.1, "test": 0.1},
+        "center_crop": True,
+        "image_size": 64,
+    }
+    hq = resolve_config(of_kind("celebahq"), "", complete=False)["dataset"]
+    assert (hq["repository"], hq["revision"], hq["image_size"]) == ("korexyz/celeba-hq-256x256", None, 256)
+    for config in (folder, resolve_config(of_kind("celeba"), "", complete=False)):
+        assert resolve_config(config, "", complete=False) == config
+    assert folder["classifiers"]["guide"]["source"] == {"folder": "hand", "mean": [0.5] * 3, "std": [0.5] * 3}
+    assert folder["diffusion"]["source"] == {"folder": "hand"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "sentence"),
+    [
+        ("celeba", {"scale_range": [0.3, 0.8]}, "dataset.scale_range is an unknown key; use name or kind"),
+        ("celeba", {"atribute": "Male"}, "dataset.atribute is an unknown key; did you mean attribute?"),
+        ("celeba", {"attribute": "male"}, "dataset.attribute is 'male', which is unknown; did you mean Male?"),
+        ("celeba", {"attribute": "Smiling"}, "dataset.classes is missing; add it"),
+        ("celeba", {"classes": ["a", "b", "c"]}, "dataset.classes has 3 entries; give at most 2"),
+        ("celeba", {"num_images": {"trian": 3}}, "dataset.num_images.trian is an unknown key; did you mean train?"),
+        ("celebahq", {"revision": "main"}, "dataset.revision is 'main'; give a commit, 40 hexadecimal digits"),
+        ("folder", {}, "dataset.root is missing; add it"),
+        ("folder", {"root": "r"}, "dataset.classes is missing; add it"),
+        (
+            "folder",
+            {"root": "r", "classes": ["a", "b"], "split": {"validation": 0.5, "test": 0.5}},
+            "dataset.split gives 0.5 and 0.5 away; leave something to train on",
+        ),
+        ("sportballs", {}, "dataset.num_images is missing; add it"),
+        ("sportballs", {"num_images": {"train": 3}}, "dataset.num_images.validation is missing; add it"),
+        ("sportballs", {"root": "r"}, "dataset.root is an unknown key"),
+    ],
+)
+def test_mistakes_of_each_kind_of_data(kind, settings, sentence):
+    with pytest.raises(UserError) as caught:
+        resolve_config(of_kind(kind, **settings), "mine.yaml", complete=False)
+    assert str(caught.value).startswith(f"mine.yaml: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("diffusion.training", REMOVED, "diffusion.training is missing; add it, or a source of published weights"),
+        ("diffusion.unet", REMOVED, "diffusion.unet is missing; add it, or a source of published weights"),
+        ("diffusion.source", {"folder": "f"}, "diffusion has both source and unet; remove one"),
+        ("classifiers.robust.training", REMOVED, "classifiers.robust.training is missing; add it, or a source"),
+        ("classifiers.robust.source", {"folder": "f"}, "classifiers.robust has both source and training; remove one"),
+    ],
+)
+def test_a_model_is_either_trained_or_fetched(key, value, sentence):
+    with pytest.raises(UserError) as caught:
+        resolve_config(changed(key, value), "tiny.yaml")
+    assert str(caught.value).startswith(f"tiny.yaml: {sentence}")
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ({}, "classifiers.guide.source names no place; give one of repository, url and folder"),
+        ({"url": "https://x/y", "folder": "f"}, "classifiers.guide.source names url and folder; give one of"),
+        ({"url": "file:///etc/x"}, "classifiers.guide.source.url is 'file:///etc/x'; give an address that starts with"),
+        ({"repository": "ddpm"}, "classifiers.guide.source.repository is 'ddpm'; give owner/name"),
+        ({"repository": "../../etc/x"}, "classifiers.guide.source.repository is '../../etc/x'; give owner/name"),
+        ({"repository": "a/b", "revision": "v1"}, "classifiers.guide.source.revision is 'v1'; give a commit, 40 hexa"),
+        ({"folder": "f", "revision": "0" * 40}, "classifiers.guide.source.revision is for a repository; remove it"),
+        ({"folder": "f", "sha256": {"a": "12"}}, "classifiers.guide.source.sha256.a is '12'; give a SHA-256, 64 hexa"),
+        ({"folder": "f", "std": [1, 1, 0]}, "classifiers.guide.source.std is [1, 1, 0]; give positive numbers"),
+        ({"folder": "f", "mean": [1, 1]}, "classifiers.guide.source.mean has 2 entries; give at least 3"),
+    ],
+)
+def test_a_source_is_one_place(source, sentence):
+    raw = of_kind("celeba")
+    raw["classifiers"]["guide"]["source"] = source
+    with pytest.raises(UserError) as caught:
+        resolve_config(raw, "mine.yaml", complete=False)
+    assert str(caught.value).startswith(f"mine.yaml: {sentence}")
+
+
+def test_a_judge_is_not_fetched():
+    raw = changed("classifiers.judge.training", REMOVED)
+    raw["classifiers"]["judge"]["source"] = {"folder": "f"}
+    with pytest.raises(
+        UserError, match=r"classifiers\.judge\.source is for classifiers of torchvision; give a judge_cnn"
+    ):
+        resolve_config(raw, "tiny.yaml")
 
 
 METHOD = "sampling.methods.robust_xt"
@@ -227,7 +344,18 @@ MISTAKES = [
     ),
     (f"{METHOD}.stabilizer", {"name": "ema", "beta": 1}, f"{METHOD}.stabilizer.beta is 1; give a number less than 1"),
     ("metrics.judge", "robust", "metrics.judge is 'robust', which is no classifier of the architecture judge_cnn"),
+    ("metrics.extractor", "judge", "metrics.extractor is an unknown key; did you mean extractors?"),
+    ("metrics.extractors", [], "metrics.extractors has 0 entries; give at least 1"),
+    (
+        "metrics.extractors",
+        ["inceptionv3"],
+        "extractors[0] is 'inceptionv3', which is unknown; did you mean",
+    ),
+    ("metrics.extractors", ["judge", "judge"], "metrics.extractors lists a value twice; remove one"),
+    ("metrics.feature_rows", 1, "metrics.feature_rows is 1; give a number at least 2"),
     ("metrics.noise_levels", 41, "metrics.noise_levels is 41; give at most 40"),
+    ("metrics.signatures", {"rows": 5}, "metrics.signatures.rows is an unknown key; did you mean num_rows?"),
+    ("sampling.methods.real", {}, "sampling.methods.real has a name that real images have in factors.csv; rename"),
 ]
 
 

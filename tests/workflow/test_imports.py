@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "nonrobust_guidance"
 STAGES = [
     "errors",
     "files",
+    "fetching",
     "schedule",
     "ground_truth",
     "data",
@@ -18,6 +19,7 @@ STAGES = [
     "guidance",
     "sampling",
     "metrics",
+    "cost",
     "report",
     "cli",
 ]

@@ -10,11 +10,16 @@ from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "config" / "tiny.yaml"
-EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1, "score_samples": 1}
-REPORTED = {"render_report": 1, "render_index": 1, "all": 1}
+SCORED = {"score_samples": 1, "gather_scores": 1, "measure_signatures": 1}
+SCORES = {"score_samples": 9, "gather_scores": 1}
+EVERYTHING_SCORED = SCORED | SCORES
+GRADIENTS = {"measure_sensitivity": 1, "measure_trajectories": 8, "gather_trajectories": 1}
+EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1} | EVERYTHING_SCORED | GRADIENTS
+REPORTED = {"render_report": 1, "render_gradients": 1, "render_signatures": 1, "render_index": 1, "all": 1}
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -66,7 +71,21 @@ def test_a_complete_run_makes_every_result(finished):
         rows = list(csv.DictReader(file))
     # Two guides, each at x_t and at x0_hat, at three levels.
     assert len(rows) == 12
-    for page in ("sampling.html", "ground_truth.html"):
+    with (results / "sensitivity.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Two guides, each at x_t and at x0_hat, two pairs of levels: logits, and gradients raw and with three stabilizers.
+    assert len(rows) == 2 * 2 * 2 * 5
+    with (results / "trajectories.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Eight guided methods, each guided in three of four steps.
+    assert len(rows) == 8 * 3
+    with (results / "signatures.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 20
+    with (results / "factors.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Six samples of each of the nine guided cells and twelve of the unguided one, for two targets.
+    assert sum(not row["method"].startswith("real") for row in rows) == 2 * (9 * 6 + 12)
+    for page in ("sampling.html", "gradients.html", "signatures.html", "ground_truth.html"):
         assert page in (results / "report" / "index.html").read_text()
         assert (results / "report" / page).stat().st_size > 10_000
     assert yaml.safe_load((results / "config.yaml").read_text())["run"] == "tiny"
@@ -82,8 +101,9 @@ def test_every_job_is_logged_and_measured(finished):
     results = finished / "results" / "tiny"
     logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
     benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
-    # Data, four trainings, ten drawings, two tables, two pages and index.
-    assert len(logs) == 20
+    # Data, four trainings, the references, ten drawings, nine methods' scores, five tables, one of them from eight
+    # trajectories, four pages and index.
+    assert len(logs) == 43
     assert logs == benchmarks
 
 
@@ -111,20 +131,40 @@ def test_a_second_call_does_nothing(finished):
     ("override", "jobs"),
     [
         ("sampling={batch_size: 3}", {}),
-        ("sampling={methods: {robust_xt: {scales: [1, 3, 10]}}}", {"draw_samples": 1, "score_samples": 1}),
-        ("sampling={methods: {robust_xt: {scales: [10]}}}", {"score_samples": 1}),
-        ("sampling={methods: {nonrobust_x0_adam: {stabilizer: {eps: 0.01}}}}", {"draw_samples": 1, "score_samples": 1}),
+        (
+            # The middle one of the scales is followed: 3 in place of 1.
+            "sampling={methods: {robust_xt: {scales: [1, 3, 10]}}}",
+            {"draw_samples": 1, "measure_trajectories": 1, "gather_trajectories": 1} | SCORED,
+        ),
+        ("sampling={methods: {robust_xt: {scales: [1]}}}", SCORED),
+        (
+            "sampling={methods: {nonrobust_x0_adam: {stabilizer: {eps: 0.01}}}}",
+            {"draw_samples": 1} | SCORED | GRADIENTS | {"measure_trajectories": 1},
+        ),
         ("sampling={steps: 5}", EVERYTHING_SAMPLED),
-        ("sampling={targets: [baseball, basketball, soccer]}", {"draw_samples": 9, "score_samples": 1}),
-        ("metrics={bootstrap: {resamples: 30}}", {"score_samples": 1}),
+        ("sampling={targets: [baseball, basketball, soccer]}", {"draw_samples": 9} | EVERYTHING_SCORED),
+        ("metrics={bootstrap: {resamples: 30}}", {"measure_noise_accuracy": 1} | EVERYTHING_SCORED | GRADIENTS),
+        ("metrics={neighbours: 3}", SCORES),
+        ("metrics={feature_rows: 50}", {"measure_references": 1} | SCORES),
+        (
+            "metrics={extractors: [inception, judge]}",
+            {"fetch_inception": 1, "measure_references": 1} | SCORES,
+        ),
+        ("metrics={sensitivity: {levels: 3}}", {"measure_sensitivity": 1}),
+        ("metrics={trajectories: {num_samples: 3}}", {"measure_trajectories": 8, "gather_trajectories": 1}),
+        ("metrics={signatures: {num_rows: 3}}", {"measure_signatures": 1}),
         ("metrics={num_noise_images: 30}", {"measure_noise_accuracy": 1}),
         (
             "classifiers={robust: {training: {steps: 21}}}",
-            {"train_classifier": 1, "draw_samples": 3, "measure_noise_accuracy": 1, "score_samples": 1},
+            {"train_classifier": 1, "draw_samples": 3, "measure_noise_accuracy": 1}
+            | SCORED
+            | {"score_samples": 2}
+            | GRADIENTS
+            | {"measure_trajectories": 2},
         ),
         (
             "classifiers={judge: {training: {steps: 21}}}",
-            {"train_classifier": 1, "score_samples": 1},
+            {"train_classifier": 1, "measure_references": 1} | EVERYTHING_SCORED,
         ),
         (
             "diffusion={training: {steps: 31}}",
@@ -133,6 +173,7 @@ def test_a_second_call_does_nothing(finished):
         (
             "dataset={seed: 1}",
             {"prepare_data": 1, "train_diffusion": 1, "train_classifier": 3, "measure_noise_accuracy": 1}
+            | {"measure_references": 1}
             | EVERYTHING_SAMPLED,
         ),
         # Another run of the same dataset shares the data and the checkpoints.
@@ -142,6 +183,21 @@ def test_a_second_call_does_nothing(finished):
 )
 def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished, override, jobs):
     assert plan(finished, override) == jobs | REPORTED
+
+
+def test_references_are_those_of_every_class_whatever_the_targets(finished):
+    references = finished / "data" / "sportballs-tiny" / "references" / "judge"
+    classes = ["all", "baseball", "basketball", "soccer", "volleyball"]
+    assert sorted(path.stem for path in references.iterdir()) == classes
+
+
+def test_weights_that_are_not_the_published_ones_stop_the_job_that_would_use_them(finished, tmp_path):
+    data, weights = finished / "data" / "sportballs-tiny", tmp_path / "inception-2015-12-05.pt"
+    weights.write_bytes(b"something else")
+    arguments = ["--extractor", "inception", "--data", data, "--weights", weights, "--rows", "5"]
+    run = command_line("measure-references", *arguments, "--output", tmp_path / "references")
+    assert_one_sentence(run, weights)
+    assert not (tmp_path / "references").exists()
 
 
 def test_the_page_on_known_answers_depends_on_its_own_settings_alone(finished):
@@ -176,7 +232,8 @@ def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
     damaged = samples / "robust_x0" / "scale-1" / "seed-0" / "baseball.npz"
     damaged.write_bytes(damage(damaged.read_bytes()))
     data = finished / "data" / "sportballs-tiny"
-    arguments = ["--data", data, "--checkpoints", data / "checkpoints", "--samples", samples]
+    arguments = ["--method", "robust_x0", "--data", data, "--checkpoints", data / "checkpoints"]
+    arguments += ["--weights", tmp_path / "weights", "--samples", samples]
     output = tmp_path / "metrics.csv"
     run = command_line("score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
     assert_one_sentence(run, damaged)
@@ -213,6 +270,44 @@ def test_the_default_is_planned_where_no_run_is_named(tmp_path):
     sampling = yaml.safe_load((ROOT / "config" / "default.yaml").read_text())["sampling"]
     scales = sum(len(method.get("scales", [])) for method in sampling["methods"].values())
     assert plan(tmp_path, config=None)["draw_samples"] == scales * len(sampling["seeds"])
+
+
+@pytest.fixture
+def published(tmp_path: Path) -> Path:
+    """The tiny run with a published diffusion model and a published guide, put there by hand."""
+    config = yaml.safe_load(TINY.read_text())
+    del config["diffusion"]["unet"], config["diffusion"]["training"], config["classifiers"]["robust"]["training"]
+    config["diffusion"]["source"] = {"folder": "hand"}
+    config["classifiers"]["robust"]["source"] = {"folder": "hand", "path": "robust.safetensors"}
+    path = tmp_path / "published.yaml"
+    path.write_text(yaml.safe_dump(config))
+    return path
+
+
+def test_what_is_published_is_fetched_and_the_rest_is_trained(published, tmp_path):
+    jobs = plan(tmp_path, config=published)
+    assert "train_diffusion" not in jobs
+    fetches = {"fetch_diffusion": 1, "fetch_classifier": 1, "train_classifier": 2}
+    assert fetches.items() <= jobs.items()
+
+
+def test_fetched_checkpoints_take_the_place_of_trained_ones(finished, published, tmp_path):
+    made = finished / "data" / "sportballs-tiny" / "checkpoints"
+    shutil.copytree(made / "diffusion", tmp_path / "hand", ignore=shutil.ignore_patterns("history.csv"))
+    shutil.copy(made / "robust" / "model.safetensors", tmp_path / "hand" / "robust.safetensors")
+    run = snakemake(tmp_path, "--until", "fetch_diffusion", "fetch_classifier", config=published)
+    assert run.returncode == 0, run.stderr
+    assert "recorded, and later fetches are held to it" in run.stderr
+    fetched = tmp_path / "data" / "sportballs-tiny" / "checkpoints"
+    for file in ("robust/model.safetensors", "diffusion/unet/diffusion_pytorch_model.safetensors"):
+        assert load_file(fetched / file).keys() == load_file(made / file).keys()
+    assert {path.name for path in (fetched / "robust").iterdir()} == {"config.json", "model.safetensors", "source.json"}
+    # Settings that went into the card make it again, and the record of the first fetch stays.
+    changed = snakemake(
+        tmp_path, "--config", "classifiers={robust: {input_size: 24}}", "--until", "fetch_classifier", config=published
+    )
+    assert changed.returncode == 0, changed.stderr
+    assert "as recorded at the first fetch" in changed.stderr
 
 
 def test_lint_finds_nothing(tmp_path):

@@ -1,38 +1,120 @@
+# On the machine that Snakemake runs on, for the others of a cluster may not reach the network.
+rule fetch_inception:
+    output:
+        f"{WEIGHTS}/{{weights}}",
+    log:
+        f"{RESULTS}/logs/fetch_inception/{{weights}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/fetch_inception/{{weights}}.tsv"
+    wildcard_constraints:
+        weights=one_of(INCEPTIONS),
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        extractor=inception_name,
+    message:
+        "Fetching {output}"
+    shell:
+        "nonrobust-guidance fetch-inception --extractor {params.extractor} --output {output} --threads {threads}"
+        " 2>&1 | tee {log} >&2"
+
+
+rule measure_references:
+    input:
+        manifest=rules.prepare_data.output.manifest,
+        weights=extractor_files,
+    output:
+        expand(
+            "{data}/references/{{extractor}}/{name}.safetensors",
+            data=DATA,
+            name=["all", *config["dataset"]["classes"]],
+        ),
+    log:
+        f"{RESULTS}/logs/measure_references/{{extractor}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_references/{{extractor}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=METRICS_MEM_MB,
+        runtime=240,
+    params:
+        rows=config["metrics"]["feature_rows"],
+        data=subpath(input.manifest, parent=True),
+        weights=extractor_weights,
+        folder=subpath(output[0], parent=True),
+    message:
+        "Measuring the real images in the features of {wildcards.extractor}"
+    shell:
+        "nonrobust-guidance measure-references --extractor {wildcards.extractor} --data {params.data}"
+        " --weights {params.weights} --rows {params.rows} --output {params.folder} --threads {threads}"
+        " 2>&1 | tee {log} >&2"
+
+
 rule score_samples:
     input:
-        SAMPLES,
+        method_samples,
+        scoring_guides,
+        inceptions=INCEPTION_FILES,
+        references=expand(rules.measure_references.output, extractor=config["metrics"]["extractors"]),
         manifest=rules.prepare_data.output.manifest,
         judge=JUDGE,
-        classifiers=expand(rules.train_classifier.output, classifier=config["classifiers"]),
+    output:
+        f"{RESULTS}/scores/{{method}}.csv",
+    log:
+        f"{RESULTS}/logs/score_samples/{{method}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/score_samples/{{method}}.tsv"
+    threads: 1
+    resources:
+        mem_mb=METRICS_MEM_MB,
+        runtime=240,
+    params:
+        config=RUN_CONFIG,
+        settings=scoring_settings,
+        data=subpath(input.manifest, parent=True),
+        checkpoints=subpath(input.judge, ancestor=2),
+        weights=WEIGHTS,
+        samples=subpath(input[0], ancestor=4),
+    message:
+        "Scoring {wildcards.method}"
+    shell:
+        "nonrobust-guidance score-samples --config {params.config} --method {wildcards.method} --data {params.data}"
+        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples} --output {output}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule gather_scores:
+    input:
+        expand(rules.score_samples.output, method=METHODS),
     output:
         report(f"{RESULTS}/metrics.csv", caption="../report/metrics.rst", category="Results"),
     log:
-        f"{RESULTS}/logs/score_samples.log",
+        f"{RESULTS}/logs/gather_scores.log",
     benchmark:
-        f"{RESULTS}/benchmarks/score_samples.tsv"
+        f"{RESULTS}/benchmarks/gather_scores.tsv"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=500,
+        runtime=10,
     params:
         config=RUN_CONFIG,
-        settings=scoring_settings(),
-        data=subpath(input.manifest, parent=True),
-        checkpoints=subpath(input.judge, ancestor=2),
-        samples=subpath(input[0], ancestor=4),
+        order=list(METHODS),
+        folder=subpath(input[0], parent=True),
     message:
-        "Scoring all cells"
+        "Gathering the scores of all methods"
     shell:
-        "nonrobust-guidance score-samples --config {params.config} --data {params.data}"
-        " --checkpoints {params.checkpoints} --samples {params.samples} --output {output}"
+        "nonrobust-guidance gather-scores --config {params.config} --scores {params.folder} --output {output}"
         " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule measure_noise_accuracy:
     input:
-        rules.train_diffusion.output,
+        diffusion_files(),
         manifest=rules.prepare_data.output.manifest,
-        classifiers=expand(rules.train_classifier.output, classifier=GUIDES),
+        classifiers=classifier_files(GUIDES),
     output:
         report(f"{RESULTS}/noise_accuracy.csv", caption="../report/noise_accuracy.rst", category="Results"),
     log:
@@ -53,3 +135,112 @@ rule measure_noise_accuracy:
     shell:
         "nonrobust-guidance measure-noise-accuracy --config {params.config} --data {params.data}"
         " --checkpoints {params.checkpoints} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule measure_sensitivity:
+    input:
+        diffusion_files(),
+        manifest=rules.prepare_data.output.manifest,
+        classifiers=classifier_files(GUIDES),
+    output:
+        report(f"{RESULTS}/sensitivity.csv", caption="../report/sensitivity.rst", category="Results"),
+    log:
+        f"{RESULTS}/logs/measure_sensitivity.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_sensitivity.tsv"
+    threads: 1
+    resources:
+        mem_mb=2500,
+        runtime=240,
+    params:
+        config=RUN_CONFIG,
+        settings=sensitivity_settings(),
+        data=subpath(input.manifest, parent=True),
+        checkpoints=subpath(input[0], ancestor=2),
+    message:
+        "Measuring how much logits and gradients change from one noise level to the next"
+    shell:
+        "nonrobust-guidance measure-sensitivity --config {params.config} --data {params.data}"
+        " --checkpoints {params.checkpoints} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule measure_trajectories:
+    input:
+        diffusion_files(),
+        guide_files,
+    output:
+        f"{RESULTS}/trajectories/{{method}}.csv",
+    log:
+        f"{RESULTS}/logs/measure_trajectories/{{method}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_trajectories/{{method}}.tsv"
+    wildcard_constraints:
+        method=one_of(GUIDED),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=120,
+    params:
+        config=RUN_CONFIG,
+        settings=trajectory_settings,
+        checkpoints=subpath(input[0], ancestor=2),
+    message:
+        "Following the gradients of {wildcards.method}"
+    shell:
+        "nonrobust-guidance measure-trajectories --config {params.config} --method {wildcards.method}"
+        " --checkpoints {params.checkpoints} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule gather_trajectories:
+    input:
+        expand(rules.measure_trajectories.output, method=GUIDED),
+    output:
+        report(f"{RESULTS}/trajectories.csv", caption="../report/trajectories.rst", category="Results"),
+    log:
+        f"{RESULTS}/logs/gather_trajectories.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gather_trajectories.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        config=RUN_CONFIG,
+        settings=GUIDED,
+        folder=subpath(output[0], strip_suffix=".csv"),
+    message:
+        "Gathering the tables of trajectories"
+    shell:
+        "nonrobust-guidance gather-trajectories --config {params.config} --parts {params.folder} --output {output}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule measure_signatures:
+    input:
+        SAMPLES,
+        manifest=rules.prepare_data.output.manifest,
+        judge=JUDGE,
+        classifiers=classifier_files(config["classifiers"]),
+    output:
+        signatures=report(f"{RESULTS}/signatures.csv", caption="../report/signatures_table.rst", category="Results"),
+        factors=report(f"{RESULTS}/factors.csv", caption="../report/factors.rst", category="Results"),
+    log:
+        f"{RESULTS}/logs/measure_signatures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_signatures.tsv"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        config=RUN_CONFIG,
+        settings=signature_settings(),
+        data=subpath(input.manifest, parent=True),
+        checkpoints=subpath(input.judge, ancestor=2),
+        samples=subpath(input[0], ancestor=4),
+    message:
+        "Measuring the signatures of failing guidance"
+    shell:
+        "nonrobust-guidance measure-signatures --config {params.config} --data {params.data}"
+        " --checkpoints {params.checkpoints} --samples {params.samples} --output {output.signatures}"
+        " --factors {output.factors} --threads {threads} 2>&1 | tee {log} >&2"

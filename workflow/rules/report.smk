@@ -1,7 +1,21 @@
+TABLES = [
+    rules.gather_scores.output,
+    rules.measure_noise_accuracy.output,
+    rules.measure_sensitivity.output,
+    rules.gather_trajectories.output,
+    rules.measure_signatures.output,
+]
+BESIDE = [f"results/{run}/metrics.csv" for run in config["report"]["beside"]]
+ASKED_ABLATION = config["report"]["ablation_of"] or config["report"]["beside"]
+
+for table in BESIDE:
+    if not os.path.isfile(table):
+        sys.exit(f"error: report.beside names a run whose {table} is missing; make that run first")
+
+
 rule render_report:
     input:
-        metrics=rules.score_samples.output,
-        noise_accuracy=rules.measure_noise_accuracy.output,
+        TABLES,
         samples=SAMPLES,
         notebook=NOTEBOOK,
     output:
@@ -25,6 +39,35 @@ rule render_report:
         " --notebook {input.notebook} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
 
 
+use rule render_report as render_gradients with:
+    input:
+        rules.measure_noise_accuracy.output,
+        rules.measure_sensitivity.output,
+        rules.gather_trajectories.output,
+        notebook=GRADIENTS_NOTEBOOK,
+    output:
+        report(f"{RESULTS}/report/gradients.html", caption="../report/gradients.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_gradients.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_gradients.tsv"
+
+
+use rule render_report as render_signatures with:
+    input:
+        metrics=rules.gather_scores.output,
+        noise_accuracy=rules.measure_noise_accuracy.output,
+        signatures=rules.measure_signatures.output,
+        samples=SAMPLES,
+        notebook=SIGNATURES_NOTEBOOK,
+    output:
+        report(f"{RESULTS}/report/signatures.html", caption="../report/signatures.rst", category="Report"),
+    log:
+        f"{RESULTS}/logs/render_signatures.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/render_signatures.tsv"
+
+
 # It needs no result, so it runs while others train.
 use rule render_report as render_ground_truth with:
     input:
@@ -44,9 +87,8 @@ use rule render_report as render_ground_truth with:
 # Which runs have this page is theirs to say, in report.ablation_of and report.beside.
 use rule render_report as render_ablation with:
     input:
-        metrics=rules.score_samples.output,
-        noise_accuracy=rules.measure_noise_accuracy.output,
-        beside=expand("results/{run}/metrics.csv", run=config["report"]["beside"]),
+        TABLES,
+        BESIDE,
         samples=SAMPLES,
         notebook=ABLATION_NOTEBOOK,
     output:
@@ -60,10 +102,11 @@ use rule render_report as render_ablation with:
 rule render_index:
     input:
         rules.render_report.output,
-        rules.render_ablation.output if config["report"]["ablation_of"] or config["report"]["beside"] else [],
+        rules.render_ablation.output if ASKED_ABLATION else [],
+        rules.render_gradients.output,
+        rules.render_signatures.output,
         rules.render_ground_truth.output,
-        rules.score_samples.output,
-        rules.measure_noise_accuracy.output,
+        TABLES,
     output:
         report(f"{RESULTS}/report/index.html", caption="../report/index.rst", category="Report"),
     log:
@@ -72,7 +115,7 @@ rule render_index:
         f"{RESULTS}/benchmarks/render_index.tsv"
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=1000,
         runtime=10,
     params:
         config=RUN_CONFIG,

@@ -1,6 +1,6 @@
 rule draw_samples:
     input:
-        rules.train_diffusion.output,
+        diffusion_files(),
         guide_files,
     output:
         expand(

@@ -1,4 +1,5 @@
 """Stage four: numbers about the samples of a run, each with its n and its interval.
 
-The parts that need no network (`cells`, `intervals`, `samples`) import without torch, so that a report can read them.
+The parts that need no network (`cells`, `gather`, `intervals`, `samples`, `seeds`, `spaces`, `weights`) import without
+torch, so that a report and the workflow can read them.
 """

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 ANY_TARGET = "any"
+REAL, REAL_JUDGED = "real", "real_judged"
+"""What factors.csv has in place of a method: test images with their true factors, and with those the judge sees."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,22 @@ def list_cells(config: Mapping[str, Any]) -> list[Cell]:
         for seed in sampling["seeds"]
         for target in sampling["targets"]
     ]
+
+
+def self_judge(config: Mapping[str, Any]) -> str:
+    """Return the guide that is shown unguided samples: the run's first non-robust one, or an empty text."""
+    return next((method.classifier for method in list_methods(config) if method.guided and not method.robust), "")
+
+
+def middle_scale(scales: Iterable[float]) -> float:
+    """Return the middle one of a method's scales by size, of two in the middle the smaller."""
+    ordered = sorted(scales)
+    return float(ordered[(len(ordered) - 1) // 2])
+
+
+def guide_of(cell: Cell, config: Mapping[str, Any]) -> str:
+    """Return whose opinion is the guide's own: of unguided samples that of `self_judge`."""
+    return cell.method.classifier or self_judge(config)
 
 
 def _method(name: str, entry: Mapping[str, Any], sampling: Mapping[str, Any], classifiers: Mapping[str, Any]) -> Method:

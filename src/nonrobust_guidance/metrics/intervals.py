@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 LEVEL = 0.95
 
@@ -55,6 +56,7 @@ def bootstrap_interval(
     resamples: int,
     seed: int,
     level: float = LEVEL,
+    lowest: float = 0.0,
 ) -> tuple[float, float]:
     """Return the percentile interval (low, high) of resampled rows, moved so that their mean is the estimate.
 
@@ -63,17 +65,53 @@ def bootstrap_interval(
     that bias, it covers what the estimator yields on average at this n, which is what cells of one n are compared by.
 
     Args:
-        estimate: the statistic of all rows, at least 0.
+        estimate: the statistic of all rows.
         statistic: maps row indices (n,) to a number.
         n: rows.
         resamples: replicates, at least 1.
         seed: of the resampling.
         level: coverage, in (0, 1).
+        lowest: value that the statistic can have, 0 for a distance and minus infinity for a signed difference.
     """
     rng = np.random.default_rng(seed)
     replicates = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
+    low, high = percentiles_about(estimate, replicates, level)
+    return max(lowest, low), high
+
+
+def percentiles_about(estimate: float, replicates: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
+    """Return the percentile interval (low, high) of replicates, moved so that their mean is the estimate."""
     low, high = np.quantile(replicates - replicates.mean(), [(1 - level) / 2, (1 + level) / 2])
-    return max(0.0, float(estimate + low)), float(estimate + high)
+    return float(estimate + low), float(estimate + high)
+
+
+def resampled_interval(
+    values: NDArray[np.float64],
+    statistic: Callable[..., NDArray[np.float64]],
+    resamples: int,
+    seed: int,
+    level: float = LEVEL,
+) -> Interval:
+    """Return a statistic such as numpy's mean or median with its bootstrap percentile interval (Efron 1979).
+
+    Args:
+        values: (N,); those that are not finite are left out.
+        statistic: of an array along ``axis``.
+        resamples: replicates, at least 1.
+        seed: of the resampling.
+        level: coverage, in (0, 1).
+
+    Returns:
+        The statistic and its interval; NaN for a number that no value, and for an interval that one value, can give.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return Interval(float(values[0]) if len(values) else math.nan, math.nan, math.nan)
+    found = stats.bootstrap(
+        (values,), statistic, n_resamples=resamples, confidence_level=level, method="percentile", rng=seed
+    )
+    low, high = found.confidence_interval
+    return Interval(float(statistic(values, axis=0)), float(low), float(high))
 
 
 def difference(a: Interval, b: Interval) -> Interval:

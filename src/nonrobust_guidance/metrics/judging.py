@@ -1,4 +1,4 @@
-"""What networks say about images: class probabilities, and the features that distances are measured in."""
+"""What classifiers say about images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.intervals import wilson_interval
 from nonrobust_guidance.models.images import to_unit_range
 
@@ -34,21 +33,6 @@ def probabilities_of(classifier: nn.Module, x: Tensor) -> Tensor:
         p = logits.reshape(-1).sigmoid()
         return torch.stack([1 - p, p], dim=1)
     return logits.softmax(dim=1)
-
-
-def extract_features(extractor: str, judge: nn.Module, images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return features (N, D) of uint8 images (N, H, W, 3) by the extractor of that name, through clean-fid.
-
-    Raises:
-        UserError: if no extractor has that name.
-    """
-    from cleanfid.fid import get_batch_features
-
-    if extractor != "judge":
-        raise UserError(f"metrics.extractor is '{extractor}' in the configuration; the one there is is 'judge'")
-    device = device_of(judge)
-    rows = [get_batch_features(batch, judge.features, device) for batch in _batches(images)]
-    return np.concatenate(rows).astype(np.float64)
 
 
 def summarize_probabilities(

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.intervals import resampled_interval
 from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
 from nonrobust_guidance.models import load_classifier, load_diffusion
 from nonrobust_guidance.models.images import to_unit_range
@@ -22,6 +24,7 @@ from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.schedule import Schedule, Transition
 
 BATCH_SIZE = 128
+Row = dict[str, Any]
 
 
 def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
@@ -29,7 +32,8 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
 
     The levels are ``metrics.noise_levels`` timesteps spread evenly from the first to the last. At each, the classifiers
     see ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps`` (xt) and its one-step denoised prediction (x0), clamped to
-    [-1, 1]. The noise of image i is a function of (``metrics.bootstrap.seed``, i), the same at every level.
+    [-1, 1]. The noise of image i is a function of (``metrics.bootstrap.seed``, i), the same at every level. Accuracies
+    have Wilson intervals, mean probabilities of the right class bootstrap ones over the images.
 
     Args:
         config: the run's validated configuration.
@@ -40,14 +44,15 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
-    settings = config["metrics"]
+    settings, bootstrap = config["metrics"], config["metrics"]["bootstrap"]
     unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
     names = [name for name in config["classifiers"] if name != settings["judge"]]
     classifiers = {name: load_classifier(checkpoints / name) for name in names}
     test = load_split(data_folder, "test")
-    x_0 = to_unit_range(test.images[: settings["num_noise_images"]])
-    labels = np.asarray(test.labels[: len(x_0)])
-    eps = SampleNoise(settings["bootstrap"]["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0)
+    # From all of the split, which a folder of images may have in the order of its classes.
+    chosen = noise_levels(len(test.images), settings["num_noise_images"])
+    x_0, labels = to_unit_range(test.images[chosen]), np.asarray(test.labels[chosen])
+    eps = SampleNoise(bootstrap["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0)
     rows = []
     transitions = list(schedule.transitions())[::-1]  # the cleanest first
     for level in tqdm(noise_levels(len(schedule), settings["noise_levels"]), desc="noise accuracy", unit="level"):
@@ -57,9 +62,16 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
             for name, classifier in classifiers.items():
                 p = torch.cat([probabilities_of(classifier, batch) for batch in x.split(BATCH_SIZE)]).numpy()
                 row = {"classifier": name, "at": at, "t": t, "alpha_bar": alpha_bar, "n": len(x_0)}
-                rows.append(row | dict(summarize_probabilities(p, labels, "")))
+                rows.append(row | summarize_probabilities(p, labels, "") | probability_interval(p, labels, bootstrap))
     table = pd.DataFrame(rows)
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+
+
+def probability_interval(p: NDArray[np.float64], labels: NDArray[np.int64], bootstrap: Mapping[str, int]) -> Row:
+    """Return the ends of the interval of the label's mean probability, over images (N, K)."""
+    of_label = p[np.arange(len(p)), labels]
+    _, low, high = resampled_interval(of_label, np.mean, bootstrap["resamples"], bootstrap["seed"])
+    return {"probability_low": low, "probability_high": high}
 
 
 def noise_levels(num_steps: int, count: int) -> list[int]:

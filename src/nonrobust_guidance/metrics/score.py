@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +16,36 @@ from tqdm import tqdm
 from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.cells import Cell, list_cells, list_methods
-from nonrobust_guidance.metrics.frechet import (
-    Gaussian,
-    fast_frechet_distance,
-    frechet_distance,
-    frechet_interval,
-    rank_warning,
-)
-from nonrobust_guidance.metrics.judging import class_probabilities, extract_features, summarize_probabilities
+from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
+from nonrobust_guidance.metrics.distances import SampleDistances, Yardstick
+from nonrobust_guidance.metrics.extractors import load_extractor
+from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
 from nonrobust_guidance.metrics.samples import load_samples
+from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.models import load_classifier
 
-REAL_DRAWS = 20
 
-
-def score_run(
-    config: Mapping[str, Any], data_folder: Path, checkpoints: Path, samples_folder: Path, output_csv: Path
+def score_method(
+    config: Mapping[str, Any],
+    method: str,
+    data_folder: Path,
+    checkpoints: Path,
+    weights: Path,
+    samples_folder: Path,
+    output_csv: Path,
 ) -> None:
-    """Score every cell of the run and write the table, a row each; accuracies and distances have 95% intervals.
+    """Score every cell of one method and write the table, a row each; accuracies and distances have 95% intervals.
 
-    The judged images are those of the files, rounded to 8 bits. Distances are to all training images
-    (``fd_<extractor>``) and to all training images of the target class (``fd_<extractor>_conditional``).
+    The judged images are those of the files, rounded to 8 bits. Distances are to all training images of the data set
+    and, with names that end in ``_conditional``, to those of the target class, in every space of
+    ``metrics.extractors``.
 
     Args:
         config: the run's validated configuration.
-        data_folder: the prepared data set.
+        method: a key of ``sampling.methods``.
+        data_folder: the prepared data set, with ``references/<extractor>/`` in it.
         checkpoints: a folder for each model.
+        weights: the folder of the Inception weights; without such an extractor it may be missing.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npz``.
         output_csv: written atomically.
 
@@ -49,28 +53,44 @@ def score_run(
         UserError: if a file is missing, truncated or of another kind.
     """
     judge = load_classifier(checkpoints / config["metrics"]["judge"])
-    scorer = Scorer(config, load_split(data_folder, "train"), load_split(data_folder, "test"), judge, checkpoints)
-    cells = list_cells(config)
-    rows = [scorer.score(cell, samples_folder) for cell in tqdm(cells, desc="score samples", unit="cell")]
+    scorer = Scorer(config, load_split(data_folder, "train"), judge, checkpoints)
+    yardsticks = list(open_yardsticks(config, data_folder, checkpoints, weights))
+    cells = [cell for cell in list_cells(config) if cell.method.name == method]
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=len(cells), desc=f"score {method}", unit="cell") as bar:
+        for path, of_file in groupby(cells, lambda cell: cell.path(samples_folder)):
+            targets = list(of_file)
+            rows += scorer.score(path, targets, yardsticks)
+            bar.update(len(targets))
     table = pd.DataFrame(rows)
-    write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
+    write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+
+
+def open_yardsticks(
+    config: Mapping[str, Any], data_folder: Path, checkpoints: Path, weights: Path
+) -> Iterator[Yardstick]:
+    """Yield the real images in each of the run's feature spaces.
+
+    Raises:
+        UserError: if weights or references are missing or not the right ones.
+    """
+    metrics = config["metrics"]
+    for name in metrics["extractors"]:
+        file = weights / INCEPTION_WEIGHTS[name].name if name in INCEPTION_WEIGHTS else checkpoints / metrics["judge"]
+        yield Yardstick(load_extractor(name, file), data_folder, config["sampling"]["targets"], metrics)
 
 
 class Scorer:
-    """What every cell is judged by: the judge, the guides, and the reference statistics, each made once."""
+    """Whom every cell is judged by: the judge, and the guides, each read once."""
 
-    def __init__(
-        self, config: Mapping[str, Any], train: Split, test: Split, judge: nn.Module, checkpoints: Path
-    ) -> None:
-        """Take the networks and compute the features of the real images.
+    def __init__(self, config: Mapping[str, Any], train: Split, judge: nn.Module, checkpoints: Path) -> None:
+        """Take the judge.
 
         Raises:
-            UserError: if the judge was not made for the data's classes and one more, a target is none of them, or
-                there are too few images of it.
+            UserError: if it was not made for the data's classes and one more, or a target is none of them.
         """
         self.config, self.classes, self.judge, self.checkpoints = config, train.classes, judge, checkpoints
         self.image_size = train.images.shape[1]
-        self.extractor = config["metrics"]["extractor"]
         self.guides: dict[str, nn.Module] = {}
         num_classes = class_probabilities(judge, train.images[:1]).shape[1]
         if num_classes != len(self.classes) + 1:
@@ -78,72 +98,52 @@ class Scorer:
                 f"{checkpoints / config['metrics']['judge']} knows {num_classes} classes where those of the data and "
                 f"'none of these' are {len(self.classes) + 1}; train it again on these data"
             )
-        features = extract_features(self.extractor, judge, train.images)
-        self.references = {"": Gaussian.fit(features)}
-        self.real: dict[str, NDArray[np.float64]] = {}
         for target in config["sampling"]["targets"]:
             if target not in self.classes:
                 raise UserError(
                     f"sampling.targets names '{target}', which is no class of the prepared data; prepare them again"
                 )
-            label = self.classes.index(target)
-            if min(np.sum(split.labels == label) for split in (train, test)) < 2:
-                raise UserError(
-                    f"the data have fewer than two {target} images to train or to test on; raise dataset.num_images"
-                )
-            self.references[target] = Gaussian.fit(features[train.labels == label])
-            self.real[target] = extract_features(self.extractor, judge, test.images[test.labels == label])
 
-    def score(self, cell: Cell, samples_folder: Path) -> dict[str, Any]:
-        """Return the row of one cell.
+    def score(self, path: Path, cells: Sequence[Cell], yardsticks: Sequence[Yardstick]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of the cells that share a file of samples.
 
         Raises:
-            UserError: if its samples or its classifier are missing, truncated or of another kind.
+            UserError: if the samples or their classifier are missing, truncated or of another kind.
         """
-        path = cell.path(samples_folder)
         images = load_samples(path, self.image_size)
         if len(images) < 2:
             raise UserError(f"{path} holds a single image, and a distance needs two; set num_samples to 2 or more")
-        label = self.classes.index(cell.target)
-        method, held_out = cell.method, class_probabilities(self.judge, images)
-        row: dict[str, Any] = {"run": self.config["run"], "dataset": self.config["dataset"]["name"]}
-        row |= {"method": method.name, "classifier": method.classifier, "at": method.at}
-        row |= {"stabilizer": method.stabilizer, "objective": method.objective, "scale": cell.scale}
-        row |= {"target": cell.target, "seed": cell.seed, "n": len(images)}
-        row |= self.judge_by_guide(cell, images, label)
-        row |= summarize_probabilities(held_out, label, "heldout")
-        row |= class_shares(held_out, self.classes)
-        return row | self.measure_distances(cell.target, extract_features(self.extractor, self.judge, images))
+        by_judge, by_guide = class_probabilities(self.judge, images), self.judge_by_guide(cells[0], images)
+        measured = [SampleDistances(yardstick, images) for yardstick in yardsticks]
+        for cell in cells:
+            label, method = self.classes.index(cell.target), cell.method
+            row: dict[str, Any] = {"run": self.config["run"], "dataset": self.config["dataset"]["name"]}
+            row |= {"method": method.name, "classifier": method.classifier, "at": method.at}
+            row |= {"stabilizer": method.stabilizer, "objective": method.objective, "scale": cell.scale}
+            row |= {"target": cell.target, "seed": cell.seed, "n": len(images)}
+            row |= summarize_guide(by_guide, label)
+            row |= summarize_probabilities(by_judge, label, "heldout")
+            row |= class_shares(by_judge, self.classes)
+            for distances in measured:
+                row |= distances.to_target(cell.target)
+            warnings = [distances.warning(cell.target) for distances in measured]
+            yield row | {"warning": "; ".join(filter(None, warnings))}
 
-    def judge_by_guide(self, cell: Cell, images: NDArray[np.uint8], label: int) -> dict[str, Any]:
-        """Return what the cell's own classifier says; unguided samples go to the run's first non-robust one."""
-        name = cell.method.classifier or next(
-            (method.classifier for method in list_methods(self.config) if method.guided and not method.robust), ""
-        )
+    def judge_by_guide(self, cell: Cell, images: NDArray[np.uint8]) -> NDArray[np.float64] | None:
+        """Return the probabilities (N, K) that the cell's own classifier gives; None where the run has none to ask."""
+        name = guide_of(cell, self.config)
         if not name:
-            nothing = summarize_probabilities(np.ones((1, 1)), 0, "self")
-            return dict.fromkeys(nothing, float("nan"))
+            return None
         if name not in self.guides:
             self.guides[name] = load_classifier(self.checkpoints / name)
-        return summarize_probabilities(class_probabilities(self.guides[name], images), label, "self")
+        return class_probabilities(self.guides[name], images)
 
-    def measure_distances(self, target: str, features: NDArray[np.float64]) -> dict[str, Any]:
-        """Return both distances of features (N, D) with intervals, counts and warnings."""
-        bootstrap, n = self.config["metrics"]["bootstrap"], len(features)
-        row: dict[str, Any] = {}
-        for name, reference in self.named_references(target):
-            distance = frechet_distance(features, reference)
-            low, high = frechet_interval(features, reference, distance, bootstrap["resamples"], bootstrap["seed"])
-            row |= {name: distance, f"{name}_low": low, f"{name}_high": high}
-            row |= {f"{name}_n": n, f"{name}_reference_n": reference.n}
-        real = real_distance(self.real[target], self.references[target], n, bootstrap["seed"])
-        row[f"fd_{self.extractor}_conditional_real"] = real
-        return row | {"warning": rank_warning(n, self.references[target].n, features.shape[1])}
 
-    def named_references(self, target: str) -> Iterator[tuple[str, Gaussian]]:
-        """Yield the columns' names and what they are distances to."""
-        yield f"fd_{self.extractor}", self.references[""]
-        yield f"fd_{self.extractor}_conditional", self.references[target]
+def summarize_guide(probabilities: NDArray[np.float64] | None, label: int) -> dict[str, Any]:
+    """Return the columns on the guide's opinion, not numbers where there is none."""
+    if probabilities is not None:
+        return summarize_probabilities(probabilities, label, "self")
+    return dict.fromkeys(summarize_probabilities(np.ones((1, 1)), 0, "self"), float("nan"))
 
 
 def class_shares(probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> dict[str, float]:
@@ -157,15 +157,3 @@ def class_shares(probabilities: NDArray[np.float64], classes: tuple[str, ...]) -
     *shares, none = (counts / len(probabilities)).tolist()
     named = {f"share_{name}": share for name, share in zip(classes, shares, strict=True)}
     return named | {"none_share": none, "accepted_share": 1 - none}
-
-
-def real_distance(features: NDArray[np.float64], reference: Gaussian, n: int, seed: int) -> float:
-    """Return the mean distance of n real held-out images, what a perfect generator would score at this n.
-
-    Drawn without replacement from features (M, D), M and n at least 2; where M is less than n, it is of all M.
-    """
-    size = min(n, len(features))
-    rng = np.random.default_rng(seed)
-    draws = 1 if size == len(features) else REAL_DRAWS
-    subsets = [rng.choice(len(features), size, replace=False) for _ in range(draws)]
-    return float(np.mean([fast_frechet_distance(features[subset], reference) for subset in subsets]))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -46,11 +47,7 @@ def draw_samples(
     diffusion = checkpoints / config["diffusion"]["name"]
     unet, schedule = load_diffusion(diffusion)
     schedule = schedule.respaced(settings["steps"])
-    options = {
-        "sampler": sampling["sampler"],
-        "eta": sampling["eta"],
-        "autocast": PRECISIONS[sampling["precision"]],
-    }
+    options = chain_options(sampling)
     origin = [diffusion]
     guidances: dict[str, ClassifierGuidance | None] = {UNGUIDED_TARGET: None}
     if settings["classifier"]:
@@ -78,6 +75,15 @@ def draw_samples(
                 parts.save(indices, to_uint8(images))
             write_atomically(output_folder / f"{target}.npz", partial(save_npz, images=parts.merge(batches)))
             parts.clear()
+
+
+def chain_options(sampling: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a run's sampling section says of `trajectory`: sampler, eta and autocast."""
+    return {
+        "sampler": sampling["sampler"],
+        "eta": sampling["eta"],
+        "autocast": PRECISIONS[sampling["precision"]],
+    }
 
 
 def split_batches(num_samples: int, batch_size: int) -> list[range]:

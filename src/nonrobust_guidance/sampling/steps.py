@@ -22,6 +22,10 @@ class Sampler(Protocol):
         """Return the standard deviation of the noise that is added; at 0 none is drawn."""
         ...
 
+    def shift_weight(self, transition: Transition) -> float:
+        """Return what a shift is multiplied by when it moves x, apart from any clamp."""
+        ...
+
     def step(
         self, x_t: Tensor, prediction: Prediction, transition: Transition, z: Tensor | None, shift: Tensor | None
     ) -> Tensor:
@@ -52,6 +56,10 @@ class Ancestral:
         """Return ``sigma_t``; the last step is the mean."""
         return 0.0 if transition.last else math.sqrt(transition.variance)
 
+    def shift_weight(self, transition: Transition) -> float:
+        """Return ``Sigma_t``."""
+        return transition.variance
+
     def step(
         self, x_t: Tensor, prediction: Prediction, transition: Transition, z: Tensor | None, shift: Tensor | None
     ) -> Tensor:
@@ -64,7 +72,7 @@ class Ancestral:
         if z is not None:
             x = x + math.sqrt(variance) * z
         if shift is not None:
-            x = x + variance * shift
+            x = x + self.shift_weight(transition) * shift
         return x
 
 
@@ -100,6 +108,12 @@ class DDIM:
         """Return ``sigma_t``."""
         abar, abar_prev = transition.alpha_bar, self._end(transition)
         return self.eta * math.sqrt((1.0 - abar_prev) / (1.0 - abar) * max(0.0, 1.0 - abar / abar_prev))
+
+    def shift_weight(self, transition: Transition) -> float:
+        """Return by how much the moved x0 and the moved noise together move x."""
+        abar, abar_prev, sigma = transition.alpha_bar, self._end(transition), self.noise_std(transition)
+        moved_x0 = math.sqrt(abar_prev) * (1.0 - abar) / math.sqrt(abar)
+        return moved_x0 - math.sqrt(max(0.0, 1.0 - abar_prev - sigma**2)) * math.sqrt(1.0 - abar)
 
     def step(
         self, x_t: Tensor, prediction: Prediction, transition: Transition, z: Tensor | None, shift: Tensor | None

@@ -31,6 +31,8 @@ class Step:
         gradient: with respect to the state before the step, before the stabilizer; None where guidance did not act.
         stabilized: the gradient after the stabilizer; None where guidance did not act.
         skipped: (B,) bool, samples whose gradient was not finite and was replaced by zero.
+        strength: how far guidance moved x along ``stabilized``: it added ``strength * stabilized``, with "ddpm"
+            ``scale Sigma_t`` times it, with "ddim" apart from the clamp of x0_hat; 0 where it did not act.
     """
 
     k: int
@@ -40,6 +42,7 @@ class Step:
     gradient: Tensor | None
     stabilized: Tensor | None
     skipped: Tensor
+    strength: float = 0.0
 
 
 def trajectory(
@@ -118,17 +121,19 @@ def reverse_chain(
     for k, transition in enumerate(schedule.transitions(), start=1):
         z = draw(k) if sampler.noise_std(transition) > 0.0 else None
         gradient = stabilized = shift = None
+        strength = 0.0
         skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if guidance and guidance.acts_at(transition.noise_level) and sampler.can_shift(transition):
             prediction, gradient = models.predict_and_differentiate(x, transition)
             gradient, skipped = guidance.require_finite(gradient, k, transition.t, indices)
             state, stabilized = guidance.stabilizer.update(state, gradient)
             shift = guidance.scale * stabilized
+            strength = guidance.scale * sampler.shift_weight(transition)
         else:
             prediction = models.predict(x, transition)
         x = sampler.step(x, prediction, transition, z, shift)
         x = x.clamp(-1.0, 1.0) if clip and transition.last else x
-        yield Step(k, transition.t, x, prediction.x0_hat, gradient, stabilized, skipped)
+        yield Step(k, transition.t, x, prediction.x0_hat, gradient, stabilized, skipped, strength)
 
 
 def require_runnable(schedule: Schedule, num_samples: int, seed: int, first_index: int, dtype: torch.dtype) -> None:

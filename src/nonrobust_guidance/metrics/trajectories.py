@@ -1,0 +1,161 @@
+"""What gradients do along guided reverse chains: how they turn, how long they are, what is left of their shifts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.guidance.stabilizers import direction_and_norm
+from nonrobust_guidance.metrics.cells import list_methods, middle_scale
+from nonrobust_guidance.metrics.intervals import resampled_interval
+from nonrobust_guidance.models import load_classifier, load_diffusion
+from nonrobust_guidance.sampling.draw import build_guidance, chain_options, split_batches
+from nonrobust_guidance.sampling.trajectory import Step, trajectory
+
+QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
+LENGTHS = ("norm", "norm_stabilized")
+KEYS = ("method", "scale", "target", "seed", "k", "t", "noise_level", "n")
+COLUMNS = [*KEYS, *(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_low", "_high")), "cosine_n"]
+Numbers = dict[str, NDArray[np.float64]]
+
+
+def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Path, output_csv: Path) -> None:
+    """Follow the gradients of one method along its sampling, and write the table, a row a guided step.
+
+    The chains are the run's own: its sampler and precision, the method's steps and `middle_scale`, the first seed,
+    and the samples with the indices 0 .. ``metrics.trajectories.num_samples`` - 1, as `draw_samples` would draw them.
+    Columns, each a mean over samples, of lengths the median, with its bootstrap interval:
+
+    - cosine: between the raw gradients of this guided step and the one before; none at the first.
+    - norm: length of the raw gradient.
+    - cosine_stabilized, norm_stabilized: the same of the gradient after the stabilizer, which is what shifts x.
+    - survival: length of the sum of all shifts so far over the sum of their lengths: 1 where all point one way, near 0
+      where they undo each other. That of directions drawn anew at each of K steps of one length is ``1 / sqrt(K)``.
+    - survival_raw: the same if the raw gradients of this very chain had shifted it.
+
+    Lengths of saturated classifiers' gradients spread over orders of magnitude, so that a mean would be that of a few
+    samples. A zero gradient has no direction: where a classifier's certainty rounds to 1, a sample counts in no cosine,
+    and ``cosine_n`` is how many count.
+
+    Args:
+        config: the run's validated configuration.
+        method: a guided method's name.
+        checkpoints: a folder for each model.
+        output_csv: written atomically.
+
+    Raises:
+        UserError: if a checkpoint is missing, truncated or of another kind.
+    """
+    sampling, metrics = config["sampling"], config["metrics"]
+    num_samples, bootstrap = metrics["trajectories"]["num_samples"], metrics["bootstrap"]
+    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
+    entry = sampling["methods"][method]
+    schedule = schedule.respaced(entry["steps"])
+    classifier = load_classifier(checkpoints / entry["classifier"])
+    scale, target, seed = middle_scale(entry["scales"]), sampling["targets"][0], sampling["seeds"][0]
+    guidance = build_guidance(classifier, config["dataset"]["classes"].index(target), scale, entry)
+    batches = split_batches(num_samples, sampling["batch_size"])
+    steps: dict[tuple[int, int], list[Numbers]] = {}
+    with tqdm(total=len(batches) * len(schedule), desc=f"trajectories of {method}", unit="step") as bar:
+        for indices in batches:
+            chain = trajectory(
+                unet, schedule, len(indices), seed,
+                guidance=guidance, first_index=indices.start, **chain_options(sampling),
+            )  # fmt: skip
+            for step, numbers in follow(counted(chain, bar)):
+                steps.setdefault((step.k, step.t), []).append(numbers)
+    levels = {transition.t: transition.noise_level for transition in schedule.transitions()}
+    rows = []
+    for (k, t), parts in steps.items():
+        row = {"method": method, "scale": scale, "target": target, "seed": seed}
+        row |= {"k": k, "t": t, "noise_level": levels[t], "n": num_samples}
+        for quantity in QUANTITIES:
+            values = np.concatenate([part[quantity] for part in parts])
+            statistic = np.median if quantity in LENGTHS else np.mean
+            found = resampled_interval(values, statistic, bootstrap["resamples"], bootstrap["seed"])
+            row |= {quantity: found.value, f"{quantity}_low": found.low, f"{quantity}_high": found.high}
+        row["cosine_n"] = int(np.isfinite(np.concatenate([part["cosine"] for part in parts])).sum())
+        rows.append(row)
+    write_table(pd.DataFrame(rows, columns=COLUMNS), output_csv)
+
+
+def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_csv: Path) -> None:
+    """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in the configuration's order.
+
+    Raises:
+        UserError: if one is missing or no table.
+    """
+    tables = []
+    for method in list_methods(config):
+        path = parts_folder / f"{method.name}.csv"
+        if not method.guided:
+            continue
+        try:
+            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS])
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; run measure-trajectories for {method.name} first") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is no table of trajectories; delete it and make it again") from error
+    write_table(pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS), output_csv)
+
+
+def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
+    """Yield each guided step of a chain with what its gradients came to, (B,) for each of `QUANTITIES`."""
+    raw, stabilized = Course(), Course()
+    for step in steps:
+        if step.gradient is None or step.stabilized is None:
+            continue
+        cosine, norm, survival_raw = raw.advance(step.gradient, step.strength)
+        cosine_stabilized, norm_stabilized, survival = stabilized.advance(step.stabilized, step.strength)
+        found = (cosine, norm, cosine_stabilized, norm_stabilized, survival, survival_raw)
+        yield step, dict(zip(QUANTITIES, found, strict=True))
+
+
+class Course:
+    """A sequence of gradients (B, C, H, W) as it goes on: where the last pointed, and what they have come to."""
+
+    def __init__(self) -> None:
+        """Start with none."""
+        self.before: Tensor | None = None
+        self.total: Tensor | float = 0.0
+        self.lengths: NDArray[np.float64] | float = 0.0
+
+    def advance(
+        self, gradient: Tensor, strength: float
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Return the cosine with the gradient before, the norm, and the share of the shift that survives, (B,) each."""
+        gradient = gradient.double().flatten(1)  # (B, C * H * W)
+        direction, length = direction_and_norm(gradient)
+        norm = length.flatten().cpu().numpy()
+        cosine = np.full(len(norm), math.nan)
+        if self.before is not None:
+            both = (direction.norm(dim=1) * self.before.norm(dim=1)).cpu().numpy() > 0
+            cosine[both] = (direction * self.before).sum(dim=1).cpu().numpy()[both]
+        self.before = direction
+        self.total = self.total + strength * gradient
+        self.lengths = self.lengths + abs(strength) * norm
+        with np.errstate(invalid="ignore"):  # nothing has been shifted yet: no share of it either
+            survival = self.total.norm(dim=1).cpu().numpy() / self.lengths
+        return cosine, norm, survival
+
+
+def counted(steps: Iterable[Step], bar: tqdm) -> Iterator[Step]:
+    """Yield the steps, each counted on a bar."""
+    for step in steps:
+        bar.update()
+        yield step
+
+
+def write_table(table: pd.DataFrame, output_csv: Path) -> None:
+    """Write a table of trajectories, atomically."""
+    write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))

@@ -1,0 +1,297 @@
+"""What several tests share."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from local_hub import LocalHub
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from nonrobust_guidance.config import load_config
+from nonrobust_guidance.data import prepare_data
+from nonrobust_guidance.metrics.cells import Cell, list_cells
+from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile, sha256_of
+from nonrobust_guidance.models import train_classifier
+from nonrobust_guidance.report.results import Results
+
+Cells = Mapping[str, Sequence[tuple[int, float]]]
+"""For each method, scale by scale, how many of 64 samples (unguided: of 128) are right, and the distance."""
+
+
+class FakeRun:
+    """A run that never was: its results written as the other stages would, from numbers that a test chooses."""
+
+    N = 64
+    REAL = 0.3
+    DIVERSITY = 0.6
+    METHODS: ClassVar[dict[str, Any]] = {
+        "free": {"classifier": None, "num_samples": 128},
+        "strong_xt": {"classifier": "strong", "at": "xt", "scales": [1, 10], "stabilizer": []},
+        "weak_xt": {"classifier": "weak", "at": "xt", "scales": [10], "stabilizer": []},
+        "weak_x0": {"classifier": "weak", "at": "x0", "scales": [3], "stabilizer": []},
+        "weak_ema": {
+            "classifier": "weak",
+            "at": "x0",
+            "scales": [10, 30],
+            "stabilizer": [{"name": "ema", "beta": 0.9}],
+        },
+        "weak_adam": {"classifier": "weak", "at": "x0", "scales": [0.1], "stabilizer": [{"name": "adam"}]},
+    }
+    PAPER: ClassVar[Cells] = {
+        "free": [(32, 9.0)],
+        "strong_xt": [(50, 4.0), (64, 2.0)],
+        "weak_xt": [(3, 60.0)],
+        "weak_x0": [(62, 5.0)],
+        "weak_ema": [(62, 3.5), (60, 9.0)],
+        "weak_adam": [(63, 2.2)],
+    }
+    NOISE: ClassVar = {
+        ("strong", "xt"): (490, 480, 130),
+        ("weak", "xt"): (500, 130, 125),
+        ("weak", "x0"): (500, 450, 140),
+    }
+
+    @classmethod
+    def config(
+        cls, targets: Sequence[str] = ("cup", "ball"), methods: Mapping[str, Any] | None = None
+    ) -> dict[str, Any]:
+        training = {"steps": 10, "batch_size": 4, "seed": 1}
+        return {
+            "run": "toy",
+            "dataset": {"name": "toys", "classes": ["cup", "ball", "pen", "hat"]},
+            "diffusion": {
+                "name": "unet",
+                "schedule": {"num_steps": 400, "beta_start": 0.0001, "beta_end": 0.05},
+                "training": training,
+            },
+            "classifiers": {
+                name: {"architecture": "net", "noised": name == "strong", "training": training}
+                for name in ("strong", "weak", "judge")
+            },
+            "sampling": {
+                "sampler": "ddpm",
+                "steps": 50,
+                "num_samples": cls.N,
+                "seeds": [0],
+                "targets": list(targets),
+                "methods": dict(methods or cls.METHODS),
+            },
+            "metrics": {"judge": "judge", "extractors": ["judge"], "bootstrap": {"resamples": 9, "seed": 0}},
+        }
+
+    @classmethod
+    def write(
+        cls, folder: Path, config: dict[str, Any], cells: Cells | None = None, half_width: float = 0.3
+    ) -> Results:
+        """Write metrics.csv, noise_accuracy.csv and samples; distances have intervals of plus and minus the width."""
+        rows = []
+        for cell in list_cells(config):
+            right, distance = (cells or cls.PAPER)[cell.method.name][cell.method.scales.index(cell.scale)]
+            n = config["sampling"]["methods"][cell.method.name].get("num_samples", cls.N)
+            low, high = wilson_interval(right, n)
+            row = {"method": cell.method.name, "scale": cell.scale, "target": cell.target, "seed": cell.seed, "n": n}
+            row |= {"accuracy_self": 1.0, "accuracy_heldout": right / n}
+            row |= {"accuracy_heldout_low": low, "accuracy_heldout_high": high}
+            row |= {f"probability_{judge}_{what}": 0.5 for judge in ("self", "heldout") for what in ("mean", "std")}
+            row |= {f"{what}_judge": 0.5 for what in ("precision", "recall", "density", "coverage")}
+            row |= {f"share_{name}": 0.2 for name in config["dataset"]["classes"]} | {"none_share": 0.2}
+            for column in ("recall_judge", "coverage_judge"):
+                row |= {column: cls.DIVERSITY, f"{column}_real": cls.DIVERSITY}
+            for column in ("fd_judge", "fd_judge_conditional", "kd_judge_conditional"):
+                row |= {
+                    column: distance,
+                    f"{column}_low": distance - half_width,
+                    f"{column}_high": distance + half_width,
+                }
+            rows.append(row | {"fd_judge_conditional_real": cls.REAL, "warning": ""})
+            path = cell.path(folder / "samples")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shade = np.full((n, 8, 8, 3), 10 * len(rows) % 256, dtype=np.uint8)
+            np.savez(path, shade)
+        folder.mkdir(parents=True, exist_ok=True)
+        pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False, float_format="%.6g")
+        cls.noise_table(cls.NOISE).to_csv(folder / "noise_accuracy.csv", index=False)
+        return Results.read(config, folder)
+
+    @classmethod
+    def write_further(cls, folder: Path, config: dict[str, Any]) -> None:
+        """Write the tables that not every run has, with numbers like the paper's."""
+        cells = list_cells(config)
+        guided = [cell for cell in cells if cell.method.guided]
+        tables = {
+            "sensitivity": cls.sensitivity_table(strong=4.0, weak=40.0),
+            "trajectories": cls.trajectory_table(guided, {"strong_xt": 0.8, "weak_xt": 0.1}),
+            "signatures": cls.signature_table(cells, {"weak_x0": 0.05}),
+            "factors": cls.factor_table(cells, spread={}),
+        }
+        for name, table in tables.items():
+            table.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g")
+
+    @staticmethod
+    def sensitivity_table(strong: float, weak: float) -> pd.DataFrame:
+        """Return the table in which a classifier's raw gradient on x_t has this quotient, give or take a tenth."""
+        return pd.DataFrame(
+            {"classifier": name, "at": at, "quantity": quantity, "stabilizer": stabilizer, "t": t, "n": 64}
+            | {"alpha_bar": 1 - t / 400, **around("ratio", ratio if stabilizer == "" else ratio / 10, 0.1 * ratio)}
+            | around("relative_change", 0.5, 0.05)
+            for name, ratio in (("strong", strong), ("weak", weak))
+            for at in ("xt", "x0")
+            for quantity in ("logits", "gradient")
+            for stabilizer in ("", "ema(beta=0.9)", "adam")
+            for t in (1, 100, 200, 300)
+        )
+
+    @staticmethod
+    def trajectory_table(cells: Sequence[Cell], cosines: Mapping[str, float]) -> pd.DataFrame:
+        """Return the table of four steps in which a method's successive gradients have this cosine, else 0.5."""
+        rows = []
+        for cell in cells:
+            for k in range(4):
+                row = {**key_of(cell), "k": k, "t": 300 - 100 * k, "noise_level": 0.9 - 0.2 * k, "n": 32}
+                for column in ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw"):
+                    value = cosines.get(cell.method.name, 0.5) if column == "cosine" else 0.5
+                    if not column.startswith("cosine") or k > 0:
+                        row |= around(column, value, 0.05)
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+    @classmethod
+    def signature_table(
+        cls, cells: Sequence[Cell], colour: Mapping[str, float], none: Mapping[str, float] | None = None
+    ) -> pd.DataFrame:
+        """Return the table in which both signatures of a method are so many times the scale, else 0.01 and 0."""
+        rows = []
+        for cell in cells:
+            row: dict[str, Any] = {**key_of(cell), "n": cls.N, "accepted_n": cls.N}
+            name = cell.method.name
+            for column in ("colour_shift", "median_shift", "saturation_shift"):
+                row |= around(column, colour[name] * cell.scale if name in colour else 0.01, 0.01)
+                row |= {f"{column}_real": 0.01}
+            row |= dict.fromkeys(("red_shift", "green_shift", "blue_shift"), 0.0)
+            failed = round(cls.N * (none or {}).get(name, 0.0) * cell.scale)
+            low, high = wilson_interval(failed, cls.N)
+            for factor in ("x", "y", "size", "rotation"):
+                row |= around(f"{factor}_distance", 0.03, 0.01) | {f"{factor}_distance_real": 0.03}
+                if factor != "rotation":
+                    row |= around(f"{factor}_shift", 0.0, 0.01) | {f"{factor}_shift_real": 0.01}
+            for column in ("none_share", "fooled_share", "blank_share"):
+                row |= {column: failed / cls.N, f"{column}_low": low, f"{column}_high": high, f"{column}_real": 0.0}
+            rows.append(row)
+        return pd.DataFrame(rows)
+
+    @classmethod
+    def factor_table(cls, cells: Sequence[Cell], spread: Mapping[str, float]) -> pd.DataFrame:
+        """Return the table in which a method's balls are spread so many times as widely as real ones, else as much."""
+        rng = np.random.default_rng(0)
+        parts = []
+        keys = [(key_of(cell), spread.get(cell.method.name, 1.0), cls.N) for cell in cells]
+        targets = dict.fromkeys(cell.target for cell in cells)
+        real = [{"method": name, "target": target} for name in ("real", "real_judged") for target in targets]
+        for key, width, n in keys + [(key, 1.0, 500) for key in real]:
+            values = {factor: rng.normal(0.5, 0.1 * width, n) for factor in ("x", "y", "size")}
+            values["rotation"] = rng.uniform(0, 360, n)
+            values |= {"colour_shift": rng.uniform(0, 0.1, n), "contrast": rng.uniform(0.1, 0.2, n)}
+            row = {**key, "index": range(n), "accepted": 1, "judged": key["target"], "fooled": 0}
+            parts.append(pd.DataFrame(row | values))
+        return pd.concat(parts)
+
+    @staticmethod
+    def noise_table(right: Mapping[tuple[str, str], Sequence[int]]) -> pd.DataFrame:
+        """Return the table in which so many of 500 images are right at t = 0, 200 and 399."""
+        rows = []
+        for (classifier, at), counts in right.items():
+            for t, count in zip((0, 200, 399), counts, strict=True):
+                low, high = wilson_interval(count, 500)
+                row = {"classifier": classifier, "at": at, "t": t, "n": 500, "alpha_bar": 1 - t / 400}
+                for column, name in (("accuracy", "accuracy"), ("probability_mean", "probability")):
+                    row |= {column: count / 500, f"{name}_low": low, f"{name}_high": high}
+                rows.append(row)
+        return pd.DataFrame(rows)
+
+
+def around(column: str, value: float, half_width: float) -> dict[str, float]:
+    """Return a number's three columns."""
+    return {column: value, f"{column}_low": value - half_width, f"{column}_high": value + half_width}
+
+
+def key_of(cell: Cell) -> dict[str, Any]:
+    """Return what a cell's rows begin with."""
+    return {"method": cell.method.name, "scale": cell.scale, "target": cell.target, "seed": cell.seed}
+
+
+class Layers(nn.Module):
+    """Stands for the detector's layers: images (B, 3, 299, 299) in [-1, 1] to 2048 features."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 32, 9, stride=8)
+        self.pool = nn.AdaptiveAvgPool2d(8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.pool(self.conv(x))).flatten(1)
+
+
+class Detector(nn.Module):
+    """The interface of NVIDIA's file: called with images in [0, 255], and with its layers in reach."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = Layers()
+
+    def forward(self, x: Tensor, return_features: bool = False) -> Tensor:
+        x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False)
+        features = self.layers((x - 128) / 128)
+        return features if return_features else features.softmax(1)
+
+
+@pytest.fixture
+def published(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, Path], Path]:
+    """Lets a file count as the published one."""
+
+    def let(name: str, file: Path) -> Path:
+        monkeypatch.setitem(
+            INCEPTION_WEIGHTS, name, WeightsFile(file.name, INCEPTION_WEIGHTS[name].url, sha256_of(file))
+        )
+        return file
+
+    return let
+
+
+@pytest.fixture
+def detector(tmp_path: Path, published: Callable[[str, Path], Path]) -> Path:
+    """A file of weights in the format of clean-fid's, with random ones."""
+    torch.manual_seed(0)
+    file = tmp_path / INCEPTION_WEIGHTS["inception"].name
+    torch.jit.script(Detector()).save(str(file))
+    return published("inception", file)
+
+
+@pytest.fixture(scope="session")
+def trained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of the default run's judge, trained here as it is there; two to three minutes."""
+    root = Path(__file__).parents[1]
+    config = load_config(root / "config" / "default.yaml")
+    folder = tmp_path_factory.mktemp("judge")
+    prepare_data(config["dataset"], folder / "data")
+    train_classifier(config, "judge", folder / "data", folder / "judge")
+    return folder / "judge"
+
+
+@pytest.fixture(scope="session")
+def fake() -> type[FakeRun]:
+    return FakeRun
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalHub]:
+    """A hub on this machine that the hub's own client asks in place of the real one."""
+    server = LocalHub()
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    yield server
+    server.close()

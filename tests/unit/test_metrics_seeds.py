@@ -1,0 +1,61 @@
+"""Numbers over seeds against scipy's own interval, summed counts, and the samples themselves."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.metrics.seeds import (
+    mean_over_cells,
+    mean_over_seeds,
+    probability_over_seeds,
+    share_over_seeds,
+)
+
+
+def test_several_seeds_have_students_interval() -> None:
+    values = [3.0, 4.0, 8.0]
+    rows = pd.DataFrame({"fid": values, "fid_low": 0.0, "fid_high": 99.0})
+    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert mean_over_seeds(rows, "fid") == pytest.approx((5, expected.low, expected.high))
+
+
+def test_one_seed_has_its_own_interval_or_none() -> None:
+    rows = pd.DataFrame({"fid": [3.0], "fid_low": [2.0], "fid_high": [5.0], "recall_judge": [0.5]})
+    assert mean_over_seeds(rows, "fid") == (3, 2, 5)
+    recall = mean_over_seeds(rows, "recall_judge")
+    assert recall.value == 0.5
+    assert math.isnan(recall.low)
+    assert math.isnan(recall.high)
+
+
+def test_shares_pool_their_counts() -> None:
+    rows = pd.DataFrame({"accuracy": [0.5, 1.0], "n": [10, 30]})
+    assert share_over_seeds(rows, "accuracy") == (35 / 40, *wilson_interval(35, 40))
+
+
+def test_targets_are_averaged_after_seeds() -> None:
+    rows = pd.DataFrame({"target": ["a", "a", "b"], "fid": [1.0, 3.0, 10.0], "fid_low": 0.0, "fid_high": [0, 0, 12.0]})
+    a = stats.ttest_1samp([1.0, 3.0], 0).confidence_interval(0.95)
+    value, low, high = mean_over_cells(rows, "fid")
+    assert value == 6
+    assert low == pytest.approx(6 - math.hypot(2 - a.low, 10) / 2)
+    assert high == pytest.approx(6 + math.hypot(a.high - 2, 2) / 2)
+
+
+def test_the_deviation_of_a_probability_is_that_of_all_samples() -> None:
+    rng = np.random.default_rng(0)
+    cells = [rng.uniform(size=n) for n in (20, 50)]
+    rows = pd.DataFrame(
+        [{"n": len(p), "probability_self_mean": p.mean(), "probability_self_std": p.std()} for p in cells]
+    )
+    mean, deviation = probability_over_seeds(rows, "self")
+    assert deviation == pytest.approx(np.concatenate(cells).std())
+    assert mean.low < mean.value < mean.high
+    alone, deviation = probability_over_seeds(rows.iloc[:1], "self")
+    assert deviation == pytest.approx(cells[0].std())
+    half = 1.959964 * cells[0].std() / math.sqrt(20)
+    assert alone == pytest.approx((cells[0].mean(), cells[0].mean() - half, cells[0].mean() + half), rel=1e-5)
