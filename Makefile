@@ -6,10 +6,10 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help environment reproduce test lint format
+.PHONY: help environment reproduce test test-browser lint format
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 environment: $(INSTALLED) ## Install everything into .venv, as requirements.lock says
 
@@ -19,6 +19,13 @@ reproduce: $(INSTALLED) ## Run the main job: data, training, sampling, metrics, 
 
 test: $(INSTALLED) ## Run all tests
 	@$(RUN) pytest
+
+test-browser: $(INSTALLED) ## Check the report's pages in headless Chromium (PAGES=results/default/report: that run's)
+	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update --quiet --quiet \
+	    && apt-get install --quiet --quiet --yes --no-install-recommends chromium; } >&2
+	@command -v chromium >/dev/null || { echo "error: the pages are checked in Chromium, which is missing:" \
+	    "install Debian's package chromium" >&2; exit 1; }
+	@$(RUN) pytest tests/browser $(if $(PAGES),--pages $(PAGES))
 
 lint: $(INSTALLED) ## Check code, workflow, notebooks and types
 	@$(RUN) ruff check

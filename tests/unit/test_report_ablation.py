@@ -1,10 +1,14 @@
 """The ablation page: which methods differ from a base in one setting, and what is said of them."""
 
 import copy
+from pathlib import Path
 
 import pytest
 
+from nonrobust_guidance.config import write_config
+from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.report import ablation
+from nonrobust_guidance.report.render import render_report
 from nonrobust_guidance.report.results import Results
 
 EMA = {"name": "ema", "beta": 0.9}
@@ -71,3 +75,19 @@ def test_shared_methods_stand_beside_those_of_another_run(fake, results, tmp_pat
     base = rows["non-robust, x̂₀ + EMA 0.9 (base)"]
     assert base["toy"].startswith("50%") and base["other"].startswith("25%")
     assert [row["other"] for name, row in rows.items() if "(logit)" in name] == ["-"]
+
+
+def test_the_page_shows_each_base_and_the_other_runs(fake, results, tmp_path):
+    notebook = Path(__file__).parents[2] / "notebooks" / "ablation.ipynb"
+    there = fake.config(methods={"free": METHODS["free"]}) | {"run": "other"}
+    fake.write(tmp_path / "results" / "other", there, {"free": [(64, 1.0)]})
+    config = results.config | {"report": {"ablation_of": ["base", "adam"], "beside": ["other"]}}
+    with pytest.raises(UserError, match=r"other/config\.yaml is missing; make the run 'other' first"):
+        ablation.read_beside(config, results.folder)
+    write_config(there, tmp_path / "results" / "other" / "config.yaml")
+    output = results.folder / "report" / "ablation.html"
+    render_report(config, results.folder, notebook, output)
+    text = output.read_text()
+    assert text.count("data:image/svg+xml") == 2
+    assert "Base: non-robust, x̂₀ + EMA 0.9 (base)" in text
+    assert "<th>other</th>" in text.replace(' scope="col"', "")

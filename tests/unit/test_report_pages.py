@@ -1,6 +1,7 @@
 """Pages open offline, show what they are told and nothing else, and fail in a sentence."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -10,17 +11,22 @@ from typing import Any
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 import yaml
 from matplotlib.colors import to_rgb
 from PIL import Image
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.spaces import FEATURE_SPACES
 from nonrobust_guidance.report import figures, page, palette, pictures, tables
-from nonrobust_guidance.report.render import render_index, render_report
+from nonrobust_guidance.report.answer import paragraph
+from nonrobust_guidance.report.claims import judge_claims
+from nonrobust_guidance.report.index import render_index
+from nonrobust_guidance.report.render import render_report
 from nonrobust_guidance.report.results import Results
-from nonrobust_guidance.report.verdict import judge_statements
 
+SCRIPT = Path(page.__file__).with_name("page.js")
 TEMPLATE = Path(__file__).parents[2] / "notebooks" / "sampling.ipynb"
 
 
@@ -33,24 +39,41 @@ class Links(HTMLParser):
         self.linked: list[str] = []
         self.tags: set[str] = set()
         self.text: list[str] = []
+        self.policy = ""
+        self.script = ""
+        self.inside = ""
         self.feed(text)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.add(tag)
+        self.inside = tag
         values = dict(attrs)
+        if values.get("http-equiv") == "Content-Security-Policy":
+            self.policy = values["content"] or ""
         self.loaded += [values[name] or "" for name in ("src", "srcset", "data", "poster") if name in values]
         if "href" in values:
             (self.linked if tag == "a" else self.loaded).append(values["href"] or "")
 
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
     def handle_data(self, data: str) -> None:
-        self.text.append(data)
+        if self.inside == "script":
+            self.script += data
+        else:
+            self.text.append(data)
 
 
 def assert_self_contained(path: Path) -> Links:
     text = path.read_text(encoding="utf-8")
     links = Links(text)
     assert all(source.startswith("data:") for source in links.loaded)
-    assert not links.tags & {"script", "iframe", "object", "embed"}
+    assert not links.tags & {"iframe", "object", "embed", "base", "form"}
+    assert links.script == SCRIPT.read_text(encoding="utf-8")  # that one script, once
+    digest = base64.b64encode(hashlib.sha256(links.script.encode()).digest()).decode()
+    allowed = dict(part.split(maxsplit=1) for part in links.policy.split("; "))
+    assert allowed["script-src"] == f"'sha256-{digest}'"
+    assert (allowed["default-src"], allowed["img-src"]) == ("'none'", "data:")
     assert "@import" not in text
     assert "url(" not in text
     assert 'name="viewport"' in text
@@ -79,10 +102,10 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     render_index(config, results_folder, index)
 
     links = assert_self_contained(report)
-    assert links.linked == ["https://arxiv.org/abs/2507.00687", "sampling.ipynb"]
+    assert links.linked == ["https://arxiv.org/abs/2507.00687", "index.html", "sampling.ipynb"]
     assert len(links.loaded) > 10
     shown = "".join(links.text)
-    assert "this run supports 5 (number 1, 2, 3, 4 and 5)" in shown
+    assert "this run supports 5 (number 1, 3, 4, 6 and 7)" in shown
     assert "import yaml" not in shown
     assert "Traceback" not in shown
     assert "Asked for b<i>&$l" in shown
@@ -90,8 +113,14 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     assert yaml.safe_load((results_folder / "config.yaml").read_text()) == config
 
     links = assert_self_contained(index)
-    assert links.linked == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
-    assert all((index.parent / target).is_file() for target in links.linked)
+    paper, *files = links.linked
+    assert paper == "https://arxiv.org/abs/2507.00687"
+    assert files == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
+    assert all((index.parent / target).is_file() for target in files)
+    shown = "".join(links.text)
+    assert "Run r&<b>un, on toys (cup and b<i>&$l): 5 ways of guiding and 1 without a guide" in shown
+    assert "asked for cup and b<i>&$l at every one of its scales" in shown
+    assert "That makes 1024 images" in shown  # 7 guided cells of 64 for each of two targets, and 128 unguided
     for text in (report.read_text(), index.read_text()):
         assert "b<i>" not in text
         assert "<b>un" not in text
@@ -139,9 +168,60 @@ def assert_everything_draws(results: Results) -> None:
     drawn = [figures.accuracy_against_distance, figures.accuracy_over_scale, figures.accuracy_under_noise]
     for draw in drawn + ([figures.class_shares] if results.unguided else []):
         assert "data:image/svg+xml" in page.figure_html(draw(results), "alt", "caption")
-    for rows in (tables.what_was_run(results), tables.all_cells(results), tables.best_scales(results, "cup")):
+    for rows in (tables.what_was_run(results), tables.sampling_table(results), tables.best_scales(results, "cup")):
         assert "<td>" in page.table_html(rows)
-    assert len(judge_statements(results)) == 5
+    assert len(judge_claims(results)) == 8
+
+
+def test_the_sampling_table_has_every_measure_of_every_cell(fake: Any, tmp_path: Path) -> None:
+    config = fake.config()
+    rows = tables.sampling_table(fake.write(tmp_path, config))
+    assert len(rows) == 8 * 2
+    row = next(row for row in rows if row["method"] == "non-robust, x̂₀ + EMA 0.9" and row["scale"] == "10")
+    assert row == {
+        "method": "non-robust, x̂₀ + EMA 0.9",
+        "target": "cup",
+        "scale": "10",
+        "images": "64",
+        "held-out accuracy": "97% [89, 99]",
+        "accuracy by its own guide": "100% [94, 100]",
+        "seeds": "1",
+        "probability, held-out": "0.50 [0.38, 0.62], deviation 0.50",
+        "probability, own guide": "0.50 [0.38, 0.62], deviation 0.50",
+        "fd_judge, all": "3.50 [3.20, 3.80]",
+        "fd_judge, class": "3.50 [3.20, 3.80]",
+        "fd_judge, real test images": "0.30",
+        "kd_judge, class": "3.50 [3.20, 3.80]",
+        "precision, judge": "0.50",
+        "recall, judge": "0.60",
+        "density, judge": "0.50",
+        "coverage, judge": "0.60",
+    }
+    config["sampling"]["seeds"] = [0, 1, 2]
+    (several, *_) = tables.sampling_table(fake.write(tmp_path, config))
+    assert several["seeds"] == "3"
+    assert several["images"] == "384"
+    assert several["recall, judge"] == "0.60 [0.60, 0.60]"  # as every seed says
+
+
+def test_another_feature_space_is_what_the_report_calls_distance(fake: Any, tmp_path: Path) -> None:
+    config = fake.config(["cup"])
+    results = fake.write(tmp_path, config)
+    judge, inception = FEATURE_SPACES["judge"].columns, FEATURE_SPACES["inception"].columns
+    numbers = results.metrics[judge].set_axis(inception, axis=1) + 100
+    numbers[[name for name in inception if name.startswith("kid")]] = 0.01
+    pd.concat([results.metrics, numbers], axis=1).to_csv(tmp_path / "metrics.csv", index=False)
+    config["metrics"]["extractors"] = ["inception", "judge"]
+    results = Results.read(config, tmp_path)
+    assert results.outcomes_of("cup")[0].distance.value == 109
+    assert "in features of Inception as clean-fid uses it" in paragraph(results, judge_claims(results))
+    row = tables.sampling_table(results)[0]
+    assert (row["fid, class"], row["fd_judge, class"], row["kid, class"]) == (
+        "109 [109, 109]",
+        "9.00 [8.70, 9.30]",
+        "0.010 [0.010, 0.010]",
+    )
+    assert_everything_draws(results)
 
 
 def test_a_chart_shows_the_numbers_of_the_table(fake: Any, tmp_path: Path) -> None:

@@ -10,17 +10,10 @@ import pytest
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
 from nonrobust_guidance.report.answer import paragraph
+from nonrobust_guidance.report.claims import judge_claims
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
-from nonrobust_guidance.report.tables import best_scales, statement_table
-from nonrobust_guidance.report.verdict import (
-    NOT_SUPPORTED,
-    NOT_TESTED,
-    SUPPORTED,
-    UNDECIDED,
-    Verdict,
-    judge_statements,
-    under_noise,
-)
+from nonrobust_guidance.report.tables import best_scales, claim_table
+from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Verdict
 from nonrobust_guidance.report.wording import listed, method_labels, number, percent, points
 
 
@@ -30,13 +23,19 @@ def verdicts_on(
     """The verdicts for a single target where these methods have other outcomes than in the paper."""
     changed = {**fake.PAPER, **cells}
     results = fake.write(folder, fake.config(["cup"]), changed, half_width)
-    return {verdict.number: verdict for verdict in judge_statements(results)}
+    return {verdict.number: verdict for verdict in judge_claims(results)}
 
 
-def test_numbers_like_the_papers_support_all_its_statements(fake: Any, tmp_path: Path) -> None:
-    verdicts = verdicts_on(fake, tmp_path)
-    assert [verdicts[i].outcome for i in range(1, 6)] == [SUPPORTED] * 5
-    assert {verdicts[i].target for i in range(2, 6)} == {"cup"}
+def test_numbers_like_the_papers_support_all_its_claims(fake: Any, tmp_path: Path) -> None:
+    weak_x0 = {**fake.METHODS["weak_x0"], "scales": [3, 30]}
+    config = fake.config(["cup"], {**fake.METHODS, "weak_x0": weak_x0})
+    config["sampling"]["seeds"] = list(range(6))  # 384 samples, for 99% takes 381
+    results = fake.write(tmp_path, config, {**fake.PAPER, "weak_x0": [(62, 5.0), (20, 70.0)]})
+    fake.write_further(tmp_path, config)
+    verdicts = judge_claims(results)
+    assert [(v.number, v.outcome) for v in verdicts] == [(i, SUPPORTED) for i in range(1, 9)]
+    assert [v.target for v in verdicts] == ["all images"] + ["cup"] * 7
+    assert len({v.test for v in verdicts}) == 8
 
 
 @pytest.mark.parametrize(
@@ -51,25 +50,26 @@ def test_numbers_like_the_papers_support_all_its_statements(fake: Any, tmp_path:
 def test_accuracy_under_noise(
     fake: Any, tmp_path: Path, strong: tuple[int, ...], weak: tuple[int, ...], outcome: str
 ) -> None:
-    results = fake.write(tmp_path, fake.config())
+    fake.write(tmp_path, fake.config())
     table = fake.noise_table({("strong", "xt"): strong, ("weak", "xt"): weak})
-    assert under_noise(table, results)[0] == outcome
+    table.to_csv(tmp_path / "noise_accuracy.csv", index=False)
+    assert judge_claims(Results.read(fake.config(), tmp_path))[0].outcome == outcome
 
 
 def test_accuracy_under_noise_quotes_the_level_of_the_widest_gap(fake: Any, tmp_path: Path) -> None:
-    evidence = under_noise(fake.noise_table(fake.NOISE), fake.write(tmp_path, fake.config()))[1]
+    evidence = verdicts_on(fake, tmp_path)[1].evidence
     assert evidence.startswith("At t = 200 of 400 the non-robust classifier is right on 26% [22, 30] of 500 noised")
     assert "the robust one on 96% [94, 97], against 100% [99, 100] and 98% [96, 99] at t = 0" in evidence
-    assert "at 2 levels the robust one keeps" in evidence
+    assert "at 2 of 3 levels the robust one keeps" in evidence
     assert "at 1 of them" in evidence
 
 
 # Unguided 25% and robust 100%: guidance fails below 62.5% and works above.
-@pytest.mark.parametrize(("right", "outcome"), [(3, SUPPORTED), (60, NOT_SUPPORTED), (40, UNDECIDED)])
-def test_guiding_at_xt(fake: Any, tmp_path: Path, right: int, outcome: str) -> None:
-    verdict = verdicts_on(fake, tmp_path, weak_xt=[(right, 60.0)])[2]
-    assert verdict.outcome == outcome
-    assert "it fails below 62%" in verdict.evidence
+@pytest.mark.parametrize(
+    ("right", "words"), [(3, "which is below 62%"), (60, "which is above 62%"), (40, "not told apart from 62%")]
+)
+def test_guiding_at_xt_is_part_of_the_evidence(fake: Any, tmp_path: Path, right: int, words: str) -> None:
+    assert words in verdicts_on(fake, tmp_path, weak_xt=[(right, 60.0)])[3].evidence
 
 
 @pytest.mark.parametrize(
@@ -108,60 +108,64 @@ def test_stabilizing(
 def test_distances_of_unequal_n_do_not_decide(fake: Any, tmp_path: Path) -> None:
     methods = {**fake.METHODS, "weak_x0": {**fake.METHODS["weak_x0"], "num_samples": 128}}
     results = fake.write(tmp_path, fake.config(["cup"], methods), {**fake.PAPER, "weak_x0": [(124, 5.0)]})
-    verdict = {verdict.number: verdict for verdict in judge_statements(results)}[4]
+    verdict = {verdict.number: verdict for verdict in judge_claims(results)}[4]
     assert verdict.outcome == UNDECIDED
     assert "distances of unequal n not compared" in verdict.evidence
 
 
-@pytest.mark.parametrize(
-    ("adam", "outcome"),
-    [
-        ((63, 2.2), SUPPORTED),
-        ((63, 9.0), NOT_SUPPORTED),  # too far
-        ((63, 3.0), UNDECIDED),  # at one and a half times the distance
-        ((45, 2.2), NOT_SUPPORTED),  # too often wrong
-        ((58, 2.2), UNDECIDED),  # about ten points less
-    ],
-)
-def test_nearness_to_the_robust_classifier(fake: Any, tmp_path: Path, adam: tuple[int, float], outcome: str) -> None:
-    assert verdicts_on(fake, tmp_path, weak_ema=[(0, 90.0), (0, 90.0)], weak_adam=[adam])[5].outcome == outcome
+# The robust classifier's 2.0 exceeds the 0.3 of real images by 1.7; one and a half times that is 2.55, so 2.85 is near.
+@pytest.mark.parametrize(("adam", "outcome"), [(2.2, SUPPORTED), (9.0, NOT_SUPPORTED), (2.9, UNDECIDED)])
+def test_nearness_to_the_robust_classifier(fake: Any, tmp_path: Path, adam: float, outcome: str) -> None:
+    verdict = verdicts_on(fake, tmp_path, weak_ema=[(0, 90.0), (0, 90.0)], weak_adam=[(63, adam)])[6]
+    assert verdict.outcome == outcome
+    assert "2.00 [1.70, 2.30] in the judge's features, real images 0.30" in verdict.evidence
 
 
 def test_nothing_is_measured_by_robust_guidance_that_fails(fake: Any, tmp_path: Path) -> None:
     verdicts = verdicts_on(fake, tmp_path, strong_xt=[(17, 8.0), (10, 9.0)])
-    assert [verdicts[i].outcome for i in (2, 3, 5)] == [UNDECIDED] * 3
-    assert verdicts[2].evidence.startswith("Robust guidance itself reaches 27%")
+    assert [verdicts[i].outcome for i in (3, 6)] == [UNDECIDED] * 2
+    assert verdicts[3].evidence.startswith("Robust guidance itself reaches 27%")
 
 
 def test_what_a_run_lacks_is_not_tested(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config(methods={"free": fake.METHODS["free"]}))
-    outcomes = {verdict.number: verdict.outcome for verdict in judge_statements(results)}
-    assert outcomes == {1: SUPPORTED, 2: NOT_TESTED, 3: NOT_TESTED, 4: NOT_TESTED, 5: NOT_TESTED}
-    said = paragraph(results, judge_statements(results))
+    outcomes = {verdict.number: verdict.outcome for verdict in judge_claims(results)}
+    assert outcomes == {1: SUPPORTED} | dict.fromkeys(range(2, 9), NOT_TESTED)
+    said = paragraph(results, judge_claims(results))
     assert said == (
-        "Of the paper's 5 statements this run supports 1 (number 1) and does not test 4 (number 2, 3, 4 and 5)."
+        "Of the paper's 8 claims this run supports 1 (number 1) and does not test 7 (number 2, 3, 4, 5, 6, 7 and 8)."
     )
 
 
 def test_several_targets_are_judged_together_and_one_by_one(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config())
-    targets = [verdict.target for verdict in judge_statements(results) if verdict.number == 3]
+    targets = [verdict.target for verdict in judge_claims(results) if verdict.number == 3]
     assert targets == [ALL_TARGETS, "cup", "ball"]
-    assert [row[""] for row in statement_table(judge_statements(results))] == ["1", "2", "3", "4", "5"]
-    said = paragraph(results, judge_statements(results))
-    assert said.startswith("Of the paper's 5 statements this run supports 5 (number 1, 2, 3, 4 and 5).")
+    rows = claim_table(judge_claims(results))
+    assert [row["claim"][:2] for row in rows] == [f"{i}." for i in range(1, 9)]
+    assert list(rows[0]) == ["claim", "what decides it", "this run", "verdict"]
+    said = paragraph(results, judge_claims(results))
+    assert said.startswith(
+        "Of the paper's 8 claims this run supports 5 (number 1, 3, 4, 6 and 7), leaves 1 (number 5) undecided and "
+        "does not test 2 (number 2 and 8)."
+    )
     assert "100% [97, 100] when the robust classifier guides, 5% [2, 10] when the non-robust one guides on the" in said
-    assert "as many real images that no model was trained on are at 1.50" in said
+    assert "as many real images that no model was trained on are at 0.30" in said
 
 
 def test_outcomes_pool_counts_and_average_distances(fake: Any, tmp_path: Path) -> None:
     config = fake.config()
     config["sampling"]["seeds"] = [0, 1]
     results = fake.write(tmp_path, config)
+    table = results.metrics.set_index(["method", "target", "seed"]).sort_index()
+    # The seeds of cup are 4 apart and those of ball agree: for cup a standard error of 2, one degree of freedom.
+    table.loc[("weak_xt", "cup"), "fd_judge_conditional"] = [58.0, 62.0]
+    results = Results(config, tmp_path, table.reset_index(), results.noise)
     outcome = next(o for o in results.outcomes_of(ALL_TARGETS) if o.method.name == "weak_xt")
     assert (outcome.n, outcome.cell_n) == (256, 64)
     assert outcome.accuracy == pytest.approx((12 / 256, *wilson_interval(12, 256)))
-    assert outcome.distance == pytest.approx((60, 60 - 0.15, 60 + 0.15))  # four cells: half the width of one
+    half = 12.7062 * 2 / 2
+    assert outcome.distance == pytest.approx((60, 60 - half, 60 + half), rel=1e-4)
     assert results.outcomes_of("cup")[0].n == 256
 
 
@@ -186,7 +190,7 @@ def test_the_best_scale_is_the_nearest_of_the_most_accurate(fake: Any, tmp_path:
         "accuracy by its own guide": "100% [94, 100]",
         "distance": "3.50 [3.20, 3.80]",
     }
-    assert rows["as many real test images"]["distance"] == "1.50"
+    assert rows["as many real test images"]["distance"] == "0.30"
 
 
 def test_words() -> None:

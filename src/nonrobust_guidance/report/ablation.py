@@ -7,17 +7,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nonrobust_guidance.config import load_config
+from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import stabilizer_chain
 from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.report.claims_guidance import compare
 from nonrobust_guidance.report.figures import DOTTED, REFERENCE, in_maths, panels_of, spread
 from nonrobust_guidance.report.palette import COLOURS
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.tables import Row
-from nonrobust_guidance.report.verdict import compare
 from nonrobust_guidance.report.wording import AT, method_labels, number, percent
 
 SETTINGS = ("classifier", "at", "objective", "steps", "interval")
@@ -81,7 +82,7 @@ def draw_ablation(results: Results, base: str) -> Figure:
     """Draw held-out accuracy and distance of each change at its best scale, the base's as a dotted line."""
     changes = changes_of(results.config, base)
     found = [best_of(results, change.method) for change in changes]
-    figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(changes), share_x=False)
+    figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(changes), share=("none", "all"))
     names = [f"{c.setting.replace('_', ' ')} {c.value}" if c.setting else "base" for c in changes]
     for axes, values, label in (
         (left, [outcome.accuracy for outcome in found], "held-out accuracy"),
@@ -115,8 +116,15 @@ def read_beside(config: Mapping[str, Any], results_folder: Path) -> list[Results
     Raises:
         UserError: if one of them is not there or not complete.
     """
-    folders = [results_folder.parent / name for name in config["report"]["beside"]]
-    return [Results.read(load_config(folder / "config.yaml"), folder) for folder in folders]
+    found = []
+    for name in config["report"]["beside"]:
+        folder = results_folder.parent / name
+        try:
+            settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
+        except OSError:
+            raise UserError(f"{folder / 'config.yaml'} is missing; make the run '{name}' first") from None
+        found.append(Results.read(settings, folder))
+    return found
 
 
 def beside_table(results: Results, others: list[Results]) -> list[Row]:

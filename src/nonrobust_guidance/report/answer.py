@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nonrobust_guidance.metrics.spaces import list_spaces
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
 from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Field, Verdict
 from nonrobust_guidance.report.wording import X0_HAT, X_T, decimals_of, listed, number, percent
@@ -17,14 +18,14 @@ KINDS = {
 
 
 def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
-    """Return what the run says: which of the paper's statements it supports, and the numbers they rest on."""
+    """Return what the run says: which of the paper's claims it supports, and the numbers they rest on."""
     overall = {verdict.number: verdict.outcome for verdict in reversed(verdicts)}
     counts = []
     for outcome, words in KINDS.items():
         numbers = [str(i) for i in sorted(overall) if overall[i] == outcome]
         if numbers:
             counts.append(words.format(f"{len(numbers)} (number {listed(numbers)})"))
-    return f"Of the paper's {len(overall)} statements this run {listed(counts)}. {comparison(results)}".rstrip()
+    return f"Of the paper's {len(overall)} claims this run {listed(counts)}. {comparison(results)}".rstrip()
 
 
 def comparison(results: Results) -> str:
@@ -46,6 +47,7 @@ def comparison(results: Results) -> str:
     real = max(outcome.real_distance for outcome in found.values())
     return (
         f"A judge that never guides recognizes what was asked for ({listed(results.targets)}) in this share of the "
-        f"samples: {', '.join(shares)}. Their distances to real images of the class are, in the same order, "
+        f"samples: {', '.join(shares)}. Their distances to real images of the class, in features of "
+        f"{list_spaces(results.config)[0].words}, are in the same order "
         f"{listed(distances)}; as many real images that no model was trained on are at {real:.{decimals_of(real)}f}."
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,8 +16,10 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentF
 
 from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.seeds import share_over_seeds
+from nonrobust_guidance.metrics.spaces import list_spaces
 from nonrobust_guidance.report.palette import COLOURS, UNGUIDED, method_colours, method_markers
-from nonrobust_guidance.report.results import Outcome, Results, share_of
+from nonrobust_guidance.report.results import Outcome, Results
 from nonrobust_guidance.report.wording import X0_HAT, X_T, method_labels
 
 FADED = "#d4d4d4"
@@ -24,6 +27,7 @@ REFERENCE = "#333333"
 DASHED, DOTTED = (0, (5, 3)), (0, (1, 2))
 IN_MATHS = {X0_HAT: r"$\hat{x}_0$", X_T: r"$x_t$"}
 Chosen = Callable[[Method], bool]
+Sharing = Literal["none", "all", "row", "col"]
 GROUPS: dict[str, Chosen] = {
     "robust": lambda method: method.robust,
     "non-robust": lambda method: not method.robust and not method.stabilizer,
@@ -57,7 +61,9 @@ def accuracy_against_distance(results: Results) -> Figure:
             axes.set_title(in_maths(f"{target}, {title}"), loc="left", fontsize=10, fontweight="bold")
     for axes, names in zip(panels[-1], groups.values(), strict=True):
         axes.legend(handles=method_handles(results, names), loc="upper center", bbox_to_anchor=(0.5, -0.24), **LEGEND)
-    panels[-1][len(groups) // 2].set_xlabel("distance to real images of the class (dashed: as many real test images)")
+    features = list_spaces(results.config)[0].words
+    label = f"distance to real images of the class in features of {features} (dashed: as many real test images)"
+    panels[-1][len(groups) // 2].set_xlabel(label)
     finish_accuracy(panels)
     return figure
 
@@ -85,16 +91,7 @@ def accuracy_over_scale(results: Results) -> Figure:
 def accuracy_under_noise(results: Results) -> Figure:
     """Draw each classifier's accuracy over the noise level, on x_t and on the one-step denoised image."""
     figure, ((axes,),) = panels_of(1, 1, width=7.2, height=3.6)
-    names = list(dict.fromkeys(results.noise["classifier"]))
-    for name, colour in zip(names, (COLOURS[0], COLOURS[2], *COLOURS[3:]), strict=False):
-        for at, symbol, line, marker in (("xt", X_T, "-", "o"), ("x0", X0_HAT, "--", "s")):
-            chosen = (results.noise["classifier"] == name) & (results.noise["at"] == at)
-            rows = results.noise[chosen].sort_values("t")
-            sns.lineplot(
-                rows, x="t", y="accuracy", ax=axes, color=colour, linestyle=line, marker=marker, markersize=5.5,
-                label=in_maths(f"{name}, {symbol}"), errorbar=None,
-            )  # fmt: skip
-            axes.fill_between(rows["t"], rows["accuracy_low"], rows["accuracy_high"], color=colour, alpha=0.15, lw=0)
+    draw_readings(axes, results.noise, "accuracy", "accuracy")
     if results.classes:
         axes.axhline(1 / len(results.classes), color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, label="chance")
     axes.set(xlabel="noise level t, from clean to noise alone", ylabel="accuracy on noised test images", ylim=(0, 1.04))
@@ -103,13 +100,35 @@ def accuracy_under_noise(results: Results) -> Figure:
     return figure
 
 
+def draw_readings(axes: Axes, table: pd.DataFrame, column: str, ends: str) -> None:
+    """Draw a column over the noise level t, with its interval, a line for each classifier at each input.
+
+    Args:
+        axes: where.
+        table: has the columns classifier, at and t.
+        column: what is drawn.
+        ends: the columns of its interval are this name with _low and _high.
+    """
+    names = list(dict.fromkeys(table["classifier"]))
+    for name, colour in zip(names, (COLOURS[0], COLOURS[2], *COLOURS[3:]), strict=False):
+        for at, symbol, line, marker in (("xt", X_T, "-", "o"), ("x0", X0_HAT, "--", "s")):
+            rows = table[(table["classifier"] == name) & (table["at"] == at)].sort_values("t")
+            sns.lineplot(
+                rows, x="t", y=column, ax=axes, color=colour, linestyle=line, marker=marker, markersize=5.5,
+                label=in_maths(f"{name}, {symbol}"), errorbar=None,
+            )  # fmt: skip
+            axes.fill_between(rows["t"], rows[f"{ends}_low"], rows[f"{ends}_high"], color=colour, alpha=0.15, lw=0)
+
+
 def class_shares(results: Results) -> Figure:
     """Draw the shares of the unguided samples that the held-out judge gives to each class and to none."""
     rows = results.metrics[
         results.metrics["method"].isin([method.name for method in results.unguided])
     ].drop_duplicates(["method", "seed"])
     names = [*results.classes, "none of these"]
-    shares = [share_of(rows, column) for column in [*(f"share_{name}" for name in results.classes), "none_share"]]
+    shares = [
+        share_over_seeds(rows, column) for column in [*(f"share_{name}" for name in results.classes), "none_share"]
+    ]
     figure, ((axes,),) = panels_of(1, 1, width=6.2, height=0.7 + 0.36 * len(shares))
     sns.barplot(
         x=[share.value for share in shares],
@@ -137,13 +156,13 @@ def class_shares(results: Results) -> Figure:
 
 
 def panels_of(
-    rows: int, columns: int, width: float, height: float, *, share_x: bool = True
+    rows: int, columns: int, width: float, height: float, *, share: tuple[Sharing, Sharing] = ("all", "all")
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure, ``width`` inches wide and ``height`` a row, and its panels row by row, on shared axes."""
+    """Return a figure, ``width`` inches wide and ``height`` a row, and its panels row by row, sharing x and y."""
     style = {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#ececec", "axes.edgecolor": "#777777"}
     with sns.axes_style("whitegrid", rc=style):
         figure = Figure(figsize=(width, height * rows), layout="constrained")
-        panels = figure.subplots(rows, columns, sharex=share_x, sharey=True, squeeze=False)
+        panels = figure.subplots(rows, columns, sharex=share[0], sharey=share[1], squeeze=False)
     for axes in panels.flat:
         axes.tick_params(labelsize=9)
     return figure, [list(row) for row in panels]

@@ -22,12 +22,16 @@ FRAME = 226
 
 @dataclass(frozen=True)
 class Strip:
-    """Images uint8 (N, H, W, 3) in a row, with what they are and a colour to find them by."""
+    """Images uint8 (N, H, W, 3) in a row, with what they are and a colour to find them by.
+
+    Where ``columns`` is more than N, as much room is left after them as so many images would take.
+    """
 
     title: str
     note: str
     colour: str
     images: NDArray[np.uint8]
+    columns: int = 0
 
 
 def methods_side_by_side(results: Results, target: str, count: int = 10) -> list[Strip]:
@@ -111,4 +115,7 @@ def image_html(strip: Strip, alt: str = "") -> str:
     picture.save(buffer, format="PNG", optimize=True)
     data = base64.b64encode(buffer.getvalue()).decode()
     words = html.escape(alt or f"{len(strip.images)} samples, {strip.title}, {strip.note}", quote=True)
-    return f'<img class="pixels" alt="{words}" src="data:image/png;base64,{data}">'
+    style = (
+        f' style="width: {100 * len(strip.images) / strip.columns:.4g}%"' if strip.columns > len(strip.images) else ""
+    )
+    return f'<img class="pixels"{style} alt="{words}" src="data:image/png;base64,{data}">'

@@ -1,4 +1,4 @@
-"""Running the notebook and turning it, and the run as a whole, into pages that open offline."""
+"""Running a notebook and turning it into a page that opens offline."""
 
 from __future__ import annotations
 
@@ -17,14 +17,10 @@ import yaml
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.report.answer import paragraph
-from nonrobust_guidance.report.page import page_html, paragraph_html, table_html
-from nonrobust_guidance.report.pictures import methods_side_by_side, strips_html
-from nonrobust_guidance.report.results import Results
-from nonrobust_guidance.report.tables import best_scales, statement_table
-from nonrobust_guidance.report.verdict import ALL_TARGETS, judge_statements
+from nonrobust_guidance.report.page import page_html
 
 CONFIG_FILE = "config.yaml"
+INDEX = "index.html"
 
 
 def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
@@ -35,7 +31,7 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
 
     Args:
         config: the run's validated configuration.
-        results_folder: holds metrics.csv, noise_accuracy.csv and samples/, if the notebook asks for the folder.
+        results_folder: holds the tables and samples that the notebook reads, if it asks for the folder.
         notebook: a template with a cell tagged "parameters", of which ``results_folder`` and ``config_file`` are set.
         output_html: the page.
 
@@ -43,8 +39,6 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
         UserError: if a table is missing or none, the notebook is, or a cell fails; what ran is then kept.
     """
     asked = parameters_of(notebook)
-    if "results_folder" in asked:
-        Results.read(config, results_folder)
     config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
     if not config_file.is_file() or yaml.safe_load(config_file.read_text(encoding="utf-8")) != config:
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
@@ -52,45 +46,12 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
     parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
     execute_notebook(notebook, executed, {name: value for name, value in parameters.items() if name in asked})
     title = f"{config['run']}: {notebook.stem}"
-    footer = f'The code that made this page: <a href="{quote(executed.name)}">{html.escape(executed.name)}</a>.'
+    footer = (
+        f'<a href="{INDEX}">All of this run</a>. '
+        f'The code that made this page: <a href="{quote(executed.name)}">{html.escape(executed.name)}</a>.'
+    )
     page = page_html(title, notebook_body(executed), footer)
     write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
-
-
-def render_index(config: Mapping[str, Any], results_folder: Path, output_html: Path) -> None:
-    """Write the page that opens a run: the answer, the verdicts, the best scales, the samples, and links to the rest.
-
-    It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
-
-    Raises:
-        UserError: if a table or a file of samples is missing or none.
-    """
-    results = Results.read(config, results_folder)
-    verdicts = judge_statements(results)
-    target = results.targets[-1]
-    pages = sorted(page for page in output_html.parent.glob("*.html") if page.name != output_html.name)
-    files = [*pages, *(results_folder / name for name in ("metrics.csv", "noise_accuracy.csv", CONFIG_FILE))]
-    body = [
-        "<h1>Guiding diffusion with a classifier that never saw noise</h1>",
-        paragraph_html(f"Run {config['run']}, on {config['dataset']['name']}."),
-        paragraph_html(paragraph(results, verdicts), "answer"),
-        links_html([file for file in files if file.is_file()], output_html.parent),
-        "<h2>The paper's statements</h2>",
-        table_html(statement_table(verdicts)),
-        "<h2>Each method at its best scale</h2>",
-        table_html(best_scales(results, ALL_TARGETS)),
-        f"<h2>The same starting noise, asked for {html.escape(target)}</h2>",
-        strips_html(methods_side_by_side(results, target), "A column starts from the same noise in every row."),
-    ]
-    page = page_html(f"{config['run']}: report", "\n".join(body))
-    write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
-
-
-def links_html(files: list[Path], folder: Path) -> str:
-    """Return links to files, relative to a folder, in one line."""
-    relative = [Path(os.path.relpath(file, folder)).as_posix() for file in files]
-    links = [f'<a href="{quote(path)}">{html.escape(Path(path).name)}</a>' for path in relative]
-    return f"<p>What it made: {', '.join(links)}.</p>"
 
 
 def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]) -> None:
@@ -116,6 +77,8 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
             )
         except PapermillExecutionError as error:
             write_atomically(failed, lambda path: path.write_bytes(draft.read_bytes()))
+            if error.ename == UserError.__name__:
+                raise UserError(error.evalue) from error
             reason = " ".join(f"{error.ename}: {error.evalue}".split())
             raise UserError(
                 f"cell {error.exec_count} of {notebook} failed ({reason}); what ran is kept in {failed}"

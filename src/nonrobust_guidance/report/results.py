@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
-from nonrobust_guidance.metrics.intervals import Interval, mean_of, wilson_interval
+from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.metrics.samples import load_samples
+from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
+from nonrobust_guidance.metrics.spaces import list_spaces
 
 ALL_TARGETS = "all targets"
+CELL = ("method", "scale", "target", "seed")
 TEXT_COLUMNS = frozenset(
     ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
-)
+) | {"quantity", "judged"}
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Outcome:
         cell_n: samples a cell, on which the bias of a distance depends.
         accuracy_self: share that the guide itself calls the target; None where the run has no guide to ask.
         accuracy: share that the held-out judge calls the target.
-        distance: to real images of the target class, mean over seeds and targets.
+        distance: to real images of the target class, mean over seeds, and over targets.
         real_distance: what as many real held-out images score.
     """
 
@@ -52,7 +55,7 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A run's configuration, its two tables and its samples."""
+    """A run's configuration, its tables and its samples; of the tables two are in every run."""
 
     config: Mapping[str, Any]
     folder: Path
@@ -66,12 +69,12 @@ class Results:
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
-        distance = conditional_distance(config)
         cell = ["method", "scale", "target", "seed", "n", "accuracy_self", "accuracy_heldout", "none_share", "warning"]
-        distances = [f"{distance}{end}" for end in ("", "_low", "_high", "_real")]
+        cell += [f"probability_{judge}_{what}" for judge in ("self", "heldout") for what in ("mean", "std")]
+        distances = [column for space in list_spaces(config) for column in space.columns]
         level = ["classifier", "at", "t", "n", "accuracy", "accuracy_low", "accuracy_high"]
-        metrics = _read_table(folder / "metrics.csv", [*cell, *distances])
-        noise = _read_table(folder / "noise_accuracy.csv", level)
+        metrics = read_table(folder / "metrics.csv", [*cell, *distances])
+        noise = read_table(folder / "noise_accuracy.csv", level)
         results = cls(config, folder, metrics, noise)
         _ = results.outcomes  # so that what is missing is missed here
         return results
@@ -114,6 +117,38 @@ class Results:
         wanted = self.targets[0] if target == ALL_TARGETS and len(self.targets) == 1 else target
         return [outcome for outcome in self.outcomes if outcome.target == wanted]
 
+    @cached_property
+    def sensitivity(self) -> pd.DataFrame | None:
+        """How much logits and gradients change along the forward process; None where the run has no such table."""
+        key = ["classifier", "at", "quantity", "stabilizer", "t", "n"]
+        return self._read_further("sensitivity.csv", [*key, "ratio", "ratio_low", "ratio_high"])
+
+    @cached_property
+    def trajectories(self) -> pd.DataFrame | None:
+        """How the gradient moves along guided trajectories; None where the run has no such table."""
+        return self._read_further("trajectories.csv", [*CELL, "k", "n", "cosine", "cosine_low", "cosine_high"])
+
+    @cached_property
+    def signatures(self) -> pd.DataFrame | None:
+        """What guidance did wrong, cell by cell; None where the run has no such table."""
+        shift = ["colour_shift", "colour_shift_low", "colour_shift_high"]
+        return self._read_further("signatures.csv", [*CELL, "n", *shift, "none_share"])
+
+    @cached_property
+    def factors(self) -> pd.DataFrame | None:
+        """The factors of single samples and of real images; None where the run has no such table."""
+        return self._read_further("factors.csv", ["method", "scale", "target", "accepted"])
+
+    def select(self, table: pd.DataFrame, method: Method, scale: float, targets: Sequence[str]) -> pd.DataFrame:
+        """Return a table's rows of a method at a scale, toward any of the targets."""
+        chosen = (table["method"] == method.name) & np.isclose(table["scale"], scale) & table["target"].isin(targets)
+        return table[chosen]
+
+    def _read_further(self, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
+        path = self.folder / name
+        table = read_columns(path, columns) if path.is_file() else None
+        return None if table is None or table.empty else table
+
     def samples_of(self, outcome: Outcome, target: str) -> NDArray[np.uint8]:
         """Return the outcome's samples toward a target with the first seed, uint8 (N, H, W, 3).
 
@@ -124,38 +159,27 @@ class Results:
         return load_samples(Cell(outcome.method, outcome.scale, seed, target).path(self.folder / "samples"))
 
     def _pool(self, method: Method, scale: float, name: str, targets: Sequence[str]) -> Outcome:
-        table = self.metrics
-        rows = table[
-            (table["method"] == method.name) & np.isclose(table["scale"], scale) & table["target"].isin(targets)
-        ]
+        rows = self.select(self.metrics, method, scale, targets)
         if rows.empty:
-            cell = f"{method.name} at scale {scale:g} for {name}"
+            cell = f"{method.name} at scale {scale:g} for {' or '.join(targets)}"
             raise UserError(f"{self.folder / 'metrics.csv'} has no row of {cell}; score this run's samples again")
         column = conditional_distance(self.config)
-        distances = rows[[column, f"{column}_low", f"{column}_high"]].itertuples(index=False)
         return Outcome(
             method=method,
             scale=scale,
             target=name,
             n=int(rows["n"].sum()),
             cell_n=int(rows["n"].min()),
-            accuracy_self=None if rows["accuracy_self"].isna().any() else share_of(rows, "accuracy_self"),
-            accuracy=share_of(rows, "accuracy_heldout"),
-            distance=mean_of([Interval(*map(float, distance)) for distance in distances]),
+            accuracy_self=None if rows["accuracy_self"].isna().any() else share_over_seeds(rows, "accuracy_self"),
+            accuracy=share_over_seeds(rows, "accuracy_heldout"),
+            distance=mean_over_cells(rows, column),
             real_distance=float(rows[f"{column}_real"].mean()),
         )
 
 
 def conditional_distance(config: Mapping[str, Any]) -> str:
-    """Return the name of the column that holds the distance to real images of the target class."""
-    return f"fd_{config['metrics']['extractor']}_conditional"
-
-
-def share_of(rows: pd.DataFrame, column: str) -> Interval:
-    """Return a share over all samples of the rows, with its Wilson interval from the summed counts."""
-    n = int(rows["n"].sum())
-    successes = round(float((rows[column] * rows["n"]).sum()))
-    return Interval(successes / n, *wilson_interval(successes, n))
+    """Return the column that holds the report's distance to real images of the target class."""
+    return list_spaces(config)[0].conditional
 
 
 def best(outcomes: Sequence[Outcome]) -> Outcome:
@@ -174,7 +198,24 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
     return min(level, key=lambda outcome: outcome.distance.value)
 
 
-def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table of the run: the columns of `TEXT_COLUMNS` as texts, all others as numbers.
+
+    Raises:
+        UserError: if it is missing, no table, or empty, or lacks one of the columns.
+    """
+    table = read_columns(path, columns)
+    if table.empty:
+        raise UserError(f"{path} is empty; delete it and make it again")
+    return table
+
+
+def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """Read a table likewise that may have no rows.
+
+    Raises:
+        UserError: if it is missing, no table, or lacks one of the columns.
+    """
     try:
         # Texts stay as they are: an empty one is no missing number, and a class may be called "None".
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -185,6 +226,6 @@ def _read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     except (ValueError, OSError) as error:
         raise UserError(f"{path} cannot be read as a table; delete it and make it again") from error
     absent = [column for column in columns if column not in table.columns]
-    if absent or table.empty:
-        raise UserError(f"{path} is empty or lacks the column {(absent or ['?'])[0]}; delete it and make it again")
+    if absent:
+        raise UserError(f"{path} lacks the column {absent[0]}; delete it and make it again")
     return table

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
-import os
-import platform
+import math
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from typing import Any
 
+import pandas as pd
+
+from nonrobust_guidance.metrics.seeds import mean_over_seeds, probability_over_seeds
+from nonrobust_guidance.metrics.spaces import FIDELITY, list_spaces
+from nonrobust_guidance.report import provenance
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.verdict import Verdict
 from nonrobust_guidance.report.wording import decimals_of, listed, method_labels, number, percent
 
 Row = dict[str, str]
-LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
-def statement_table(verdicts: Sequence[Verdict]) -> list[Row]:
-    """Return a row a statement: the verdict over all targets and the numbers it rests on."""
+def claim_table(verdicts: Sequence[Verdict]) -> list[Row]:
+    """Return a row a claim: what decides it, the numbers of this run over all targets, and the verdict."""
     first = {verdict.number: verdict for verdict in reversed(verdicts)}
     return [
-        {"": str(number), "statement": v.statement, "verdict": v.outcome, "evidence": v.evidence}
-        for number, v in sorted(first.items())
+        {"claim": f"{i}. {v.claim}", "what decides it": v.test, "this run": v.evidence, "verdict": v.outcome}
+        for i, v in sorted(first.items())
     ]
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> list[Row]:
-    """Return a row a statement and target."""
-    return [{"": str(v.number), "target": v.target, "verdict": v.outcome, "evidence": v.evidence} for v in verdicts]
+    """Return a row a claim and target."""
+    return [
+        {"claim": f"{v.number}. {v.claim}", "target": v.target, "this run": v.evidence, "verdict": v.outcome}
+        for v in verdicts
+    ]
 
 
 def best_scales(results: Results, target: str) -> list[Row]:
@@ -46,14 +51,38 @@ def best_scales(results: Results, target: str) -> list[Row]:
     return rows
 
 
-def all_cells(results: Results) -> list[Row]:
-    """Return a row a method, scale and target, over all seeds."""
+def sampling_table(results: Results) -> list[Row]:
+    """Return a row a method, scale and target with every measure of the run: means over seeds, and intervals.
+
+    With one seed an interval is the cell's own, where it has one; with several it is Wilson's of all samples for an
+    accuracy and Student's t over the seeds for any other number.
+    """
     labels = method_labels(results.config)
     return [
-        {"method": labels[outcome.method.name], "target": outcome.target} | outcome_row(outcome)
+        {"method": labels[outcome.method.name], "target": outcome.target}
+        | {name: text for name, text in outcome_row(outcome).items() if name != "distance"}
+        | measures(results, results.select(results.metrics, outcome.method, outcome.scale, [outcome.target]))
         for outcome in results.outcomes
         if outcome.target != ALL_TARGETS
     ]
+
+
+def measures(results: Results, rows: pd.DataFrame) -> Row:
+    """Return target probabilities, and distances and fidelity in each feature space, of one cell with all its seeds."""
+    row: Row = {"seeds": str(len(rows))}
+    for judge, who in (("heldout", "held-out"), ("self", "own guide")):
+        mean, deviation = probability_over_seeds(rows, judge)
+        row[f"probability, {who}"] = "-" if math.isnan(mean.value) else f"{number(mean)}, deviation {deviation:.2f}"
+    for space in list_spaces(results.config):
+        columns = {
+            f"{space.frechet}, all": space.frechet,
+            f"{space.frechet}, class": space.conditional,
+            f"{space.frechet}, real test images": f"{space.conditional}_real",
+            f"{space.kernel}, class": space.kernel_conditional,
+        }
+        columns |= {f"{what}, {space.suffix}": f"{what}_{space.suffix}" for what in FIDELITY}
+        row |= {title: number(mean_over_seeds(rows, column)) for title, column in columns.items()}
+    return row
 
 
 def outcome_row(outcome: Outcome) -> Row:
@@ -71,7 +100,7 @@ def what_was_run(results: Results) -> list[Row]:
     """Return a row a fact: data, models, sampling, judging, and where and with what this report was made."""
     config = results.config
     sampling, metrics, diffusion = config["sampling"], config["metrics"], config["diffusion"]
-    schedule = diffusion["schedule"]
+    schedule, features = diffusion["schedule"], [space.words for space in list_spaces(config)]
     facts = {
         "data": f"{config['dataset']['name']}: {', '.join(results.classes)}",
         "diffusion model": f"{diffusion['name']}: T = {schedule['num_steps']}, betas {schedule['beta_start']:g} to "
@@ -79,13 +108,21 @@ def what_was_run(results: Results) -> list[Row]:
         **{f"classifier {name}": describe_classifier(entry) for name, entry in config["classifiers"].items()},
         "sampling": f"{sampling['sampler']}, {sampling['steps']} steps, {sampling['num_samples']} images a cell, seeds "
         f"{', '.join(map(str, sampling['seeds']))}, targets {listed(results.targets)}",
-        "judged by": f"{metrics['judge']}, which guides no method; distances in features of {metrics['extractor']}, "
+        "judged by": f"{metrics['judge']}, which guides no method; distances in features of {listed(features)}, "
         f"{metrics['bootstrap']['resamples']} bootstrap resamples",
-        "cells": f"{len(results.metrics)} rows in metrics.csv",
-        "report made on": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, Python "
-        f"{platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in LIBRARIES)}",
+        "cells": f"{len(results.metrics)} rows in metrics.csv, of {count_images(results)} images",
+        "report made on": provenance.device(),
+        "with": provenance.versions(),
+        "commit": provenance.commit(),
     }
-    return [{"what": what, "value": value} for what, value in facts.items()]
+    return [{"what": what, "value": value} for what, value in facts.items() if value]
+
+
+def count_images(results: Results) -> int:
+    """Return how many images were drawn; unguided ones are scored against every target, and drawn once."""
+    rows = results.metrics
+    free = rows["method"].isin([method.name for method in results.unguided])
+    return int(rows[~free]["n"].sum() + rows[free].drop_duplicates(["method", "seed"])["n"].sum())
 
 
 def describe_classifier(entry: Mapping[str, Any]) -> str:
@@ -95,8 +132,12 @@ def describe_classifier(entry: Mapping[str, Any]) -> str:
 
 
 def trained(entry: Mapping[str, Any]) -> str:
-    """Return a model's training in words, empty where it was not trained here."""
-    training = entry.get("training")
+    """Return a model's training, or where its published weights are from, in words."""
+    training, source = entry.get("training"), entry.get("source")
+    if source:
+        place = next(source[key] for key in ("repository", "url", "folder") if key in source)
+        revision = f" at revision {source['revision']}" if source.get("revision") else ""
+        return f", published weights of {place}{revision}"
     if not training:
         return ""
     return f", {training['steps']} steps of batch {training['batch_size']}, seed {training['seed']}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,11 +14,12 @@ X0_HAT = "x̂₀"
 AT = {"xt": X_T, "x0": X0_HAT, "x0_detached": f"{X0_HAT} detached"}
 
 
-def percent(interval: Interval | None) -> str:
+def percent(interval: Interval | None, decimals: int = 0) -> str:
     """Return a share such as ``97% [92, 99]``; a dash for none."""
     if interval is None:
         return "-"
-    return f"{100 * interval.value:.0f}% [{100 * interval.low:.0f}, {100 * interval.high:.0f}]"
+    value, low, high = (f"{100 * end:.{decimals}f}" for end in interval)
+    return f"{value}% [{low}, {high}]"
 
 
 def points(interval: Interval) -> str:
@@ -27,9 +29,21 @@ def points(interval: Interval) -> str:
 
 
 def number(interval: Interval) -> str:
-    """Return a distance such as ``3.41 [2.90, 4.02]``, as many decimals as three figures of the number take."""
+    """Return a distance such as ``3.41 [2.90, 4.02]``, as many decimals as three figures of the number take.
+
+    Without brackets where the interval's ends are not numbers, and a dash where the number is none.
+    """
     decimals = decimals_of(interval.value)
+    if math.isnan(interval.value):
+        return "-"
+    if math.isnan(interval.low):
+        return f"{interval.value:.{decimals}f}"
     return f"{interval.value:.{decimals}f} [{interval.low:.{decimals}f}, {interval.high:.{decimals}f}]"
+
+
+def quantity(interval: Interval) -> str:
+    """Return a number of any size such as ``0.0123 [0.0101, 0.0145]``, each end in three figures."""
+    return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
 def signed(interval: Interval) -> str:
@@ -39,8 +53,11 @@ def signed(interval: Interval) -> str:
 
 
 def decimals_of(value: float) -> int:
-    """Return how many decimals show three figures of a number: 0 from 100 on, 2 below 10."""
-    return 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2
+    """Return how many decimals show three figures of a number: 0 from 100 on, 2 below 10; below 0.1, two figures."""
+    size = abs(value)
+    if 0 < size < 0.1:
+        return 3 if size >= 0.01 else 4
+    return 0 if size >= 100 else 1 if size >= 10 else 2
 
 
 def listed(names: Sequence[str]) -> str:
@@ -64,6 +81,16 @@ def method_labels(config: Mapping[str, Any]) -> dict[str, str]:
         labels[method.name] = f"{family}, {' + '.join([AT[method.at], *chain])}"
     shown = list(labels.values())
     return {name: label if shown.count(label) == 1 else f"{label} ({name})" for name, label in labels.items()}
+
+
+def stabilizer_labels(config: Mapping[str, Any]) -> dict[str, str]:
+    """Return for each stabilizer of the run's methods, by its text in the tables, what a reader is shown."""
+    entries = config["sampling"]["methods"]
+    return {
+        method.stabilizer: " + ".join(map(_stabilizer_label, stabilizer_chain(entries[method.name])))
+        for method in list_methods(config)
+        if method.stabilizer
+    }
 
 
 def _stabilizer_label(link: Mapping[str, Any]) -> str:
