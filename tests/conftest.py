@@ -14,9 +14,10 @@ from torch.nn import functional as F
 
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.data import prepare_data
+from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import Cell, list_cells
 from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile, sha256_of
+from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile
 from nonrobust_guidance.models import train_classifier
 from nonrobust_guidance.report.results import Results
 

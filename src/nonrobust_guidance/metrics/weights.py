@@ -5,11 +5,11 @@ Without torch, for the workflow.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
 
 
@@ -82,9 +82,3 @@ def check_weights(extractor: str, file: Path) -> str:
     if not found.startswith(weights.sha256):
         raise UserError(f"{file} has the SHA-256 {found}; delete it, fetch {weights} and put it there")
     return found
-
-
-def sha256_of(file: Path) -> str:
-    """Return a file's SHA-256 in hexadecimal digits."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.report import provenance
 from nonrobust_guidance.report.gradients import ENDS, Gradients, compare_levels, factor
 from nonrobust_guidance.report.tables import Row, describe_classifier, trained
 from nonrobust_guidance.report.wording import AT, X0_HAT, X_T, listed, method_labels, number, percent, stabilizer_labels
@@ -52,7 +53,8 @@ def along_forward(gradients: Gradients) -> str:
     for stabilizer, label in stabilizer_labels(gradients.config).items():
         own = [change for change in gradients.changes if change.stabilizer == stabilizer]
         found = sorted(factor(gradients.raw_of(change).relative, change.relative) for change in own)
-        divided.append(f"{number(found[0])} to {number(found[-1])} ({label})")
+        if found:
+            divided.append(f"{number(found[0])} to {number(found[-1])} ({label})")
     if divided:
         text += f" Stabilizing divides it, depending on classifier and input, by {listed(divided)}."
     return text
@@ -172,7 +174,8 @@ def what_was_run(gradients: Gradients) -> list[Row]:
         )
     facts["intervals"] = f"95%: Wilson's for accuracies, else {config['metrics']['bootstrap']['resamples']} bootstrap"
     facts["intervals"] += " resamples of the images or samples"
-    return [{"what": what, "value": value} for what, value in facts.items()]
+    facts |= {"report made on": provenance.device(), "with": provenance.versions(), "commit": provenance.commit()}
+    return [{"what": what, "value": value} for what, value in facts.items() if value]
 
 
 def interval_of(row: Mapping[Hashable, Any], column: str) -> Interval:
