@@ -59,6 +59,13 @@ def test_the_table_says_what_is_told_apart(results):
     assert (first["changed"], first["against the base"], first["samples"]) == ("nothing", "", "128")
 
 
+def test_the_answer_sorts_the_changes(results):
+    assert ablation.answer(results, "base").endswith(
+        "Better: objective logit. Worse: steps 25. Not told apart at this n: ema beta 0.5, ema bias correction True, "
+        "stabilizer adam, stabilizer none, at x̂₀ detached and classifier strong."
+    )
+
+
 def test_the_figure_has_a_dot_a_change_at_its_accuracy(results):
     left, _ = ablation.draw_ablation(results, "base").axes
     dots = [container.lines[0].get_xdata()[0] for container in left.containers]

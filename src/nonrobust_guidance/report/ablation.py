@@ -19,7 +19,7 @@ from nonrobust_guidance.report.figures import DOTTED, REFERENCE, in_maths, panel
 from nonrobust_guidance.report.palette import COLOURS
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.tables import Row
-from nonrobust_guidance.report.wording import AT, method_labels, number, percent
+from nonrobust_guidance.report.wording import AT, listed, method_labels, number, percent
 
 SETTINGS = ("classifier", "at", "objective", "steps", "interval")
 
@@ -76,6 +76,20 @@ def ablation_table(results: Results, base: str) -> list[Row]:
         }
         for change, found in outcomes.items()
     ]
+
+
+def answer(results: Results, base: str) -> str:
+    """Return which changes of the base are told apart from it, and which way, in a sentence or two."""
+    groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    labels, plain = method_labels(results.config), best_of(results, base)
+    for change in changes_of(results.config, base)[1:]:
+        sign, _ = compare(best_of(results, change.method), plain)
+        groups[sign].append(f"{change.setting.replace('_', ' ')} {change.value}")
+    if not any(groups.values()):
+        return f"This run has no method that differs from {labels[base]} in one setting."
+    words = {1: "Better", -1: "Worse", 0: "Not told apart at this n"}
+    parts = [f"{words[sign]}: {listed(groups[sign])}." for sign in words if groups[sign]]
+    return f"Changes of {labels[base]}, one at a time, each at its best scale. {' '.join(parts)}"
 
 
 def draw_ablation(results: Results, base: str) -> Figure:

@@ -44,6 +44,7 @@ CONTENTS = {
     "samples side by side",
     "gradients.html": "what the classifiers see and say under noise: accuracy, and how much their gradients move",
     "signatures.html": "what guidance does wrong where it fails: colours, lost features, balls moved, shrunk or erased",
+    "ablation.html": "what each part of a method does: one setting changed at a time, and other runs",
     "ground_truth.html": "every method on data whose conditional distribution is a formula, so that errors are its own",
     "metrics.csv": "a row for each method, scale, target and seed, with all its numbers",
     "noise_accuracy.csv": "each classifier's accuracy over the noise level",
