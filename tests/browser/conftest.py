@@ -36,7 +36,8 @@ def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     results = tmp_path_factory.mktemp("run")
     config = fake.config(["cup", MARKUP])
     config["dataset"]["classes"] = ["cup", MARKUP]
-    config["report"] = {"ground_truth": {"num_samples": 20, "num_steps": 50}}
+    config["report"] = {"ablation_of": ["weak_ema"], "beside": []}
+    config["report"] |= {"ground_truth": {"num_samples": 20, "num_steps": 50}}
     fake.write(results, config)
     fake.write_further(results, config)
     for notebook in NOTEBOOKS:
