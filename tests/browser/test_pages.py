@@ -134,12 +134,13 @@ def test_the_keyboard_enlarges_and_sorts(page: Chromium, key: str) -> None:
 
 
 def test_the_tab_key_reaches_headers_and_pictures(page: Chromium) -> None:
-    wanted = page.evaluate(f"document.querySelectorAll('th button').length + {PICTURES}.length")
-    reached = 0
-    for _ in range(page.evaluate("document.querySelectorAll('a, button, summary, input, main img').length")):
+    # Where a browser stops besides (a table that scrolls, the page itself) differs; two rounds meet everything.
+    wanted = f"[...document.querySelectorAll('th button'), ...{PICTURES}]"
+    reached = set()
+    for _ in range(2 * page.evaluate("document.querySelectorAll('a, button, summary, input, main img, .scroll').length")):
         page.press("Tab")
-        reached += page.evaluate("document.activeElement.matches('th button, main img')")
-    assert reached == wanted
+        reached.add(page.evaluate(f"{wanted}.indexOf(document.activeElement)"))
+    assert reached - {-1} == set(range(page.evaluate(f"{wanted}.length")))
 
 
 def test_all_can_be_read_without_javascript(chromium: Chromium, pages: Path, page_name: str) -> None:
