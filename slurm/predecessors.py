@@ -63,7 +63,9 @@ def cancel_orphans(folder: Path) -> None:
         deadline = time.monotonic() + PATIENCE
         while orphans & set(_queued()):
             if time.monotonic() > deadline:
-                sys.exit(f"error: the jobs {' '.join(sorted(orphans))} do not end; see squeue, and start again without them")
+                sys.exit(
+                    f"error: the jobs {' '.join(sorted(orphans))} do not end; see squeue, and start again without them"
+                )
             time.sleep(1)
 
 
@@ -75,7 +77,7 @@ def _queued() -> dict[str, Submitter]:
     except FileNotFoundError:
         sys.exit("error: squeue is not there; start Snakemake with this profile on a login node of the cluster")
     except subprocess.CalledProcessError as error:
-        sys.exit(f"error: squeue does not say which jobs there are: {error.stderr.strip()}")
+        sys.exit(f"error: squeue does not say which jobs there are: {error.stderr.strip().splitlines()[-1]}")
     rows = (re.fullmatch(r"([^|]+)\|([0-9a-f]{8})-([A-Za-z0-9]*)-(\d+)-(\d+)_.*", row) for row in table.splitlines())
     return {row[1]: Submitter(*row.groups()[1:]) for row in rows if row}
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.config import read_yaml, schema_violation
+from nonrobust_guidance.config import instead, read_yaml, schema_violation
 from nonrobust_guidance.errors import UserError
 
 SITE_FILE = Path("slurm/site.yaml")
@@ -37,8 +37,13 @@ def requests(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) ->
     """Return what each rule asks for, in the executor's words; what the site says of a rule wins."""
     for rule in site["rules"]:
         if rule not in rules:
-            sys.exit(f"error: {SITE_FILE}: rules.{rule} is not a rule that Slurm runs; use one of {', '.join(rules)}")
+            sys.exit(f"error: {SITE_FILE}: rules.{rule} is an unknown rule; {instead(rule, list(rules))}")
     return {rule: _request({**asks, **site["rules"].get(rule, {})}, site) for rule, asks in rules.items()}
+
+
+def most_gpus(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) -> int:
+    """Return how many GPUs the job that asks for most of them does."""
+    return max(request.get("gpu", 0) for request in requests(rules, site).values())
 
 
 def _request(asks: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from nonrobust_guidance.config.reading import (
     sample_files,
     write_config,
 )
-from nonrobust_guidance.config.schema import schema_violation
+from nonrobust_guidance.config.schema import instead, schema_violation
 
 __all__ = [
     "MODEL_SECTIONS",
+    "instead",
     "load_config",
     "read_scalars",
     "read_yaml",
