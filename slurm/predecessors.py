@@ -35,7 +35,7 @@ class Submitter(NamedTuple):
         return cls(digest, machine, str(os.getpid()), _start_of(os.getpid()))
 
     def lives(self) -> bool:
-        """Say whether that process still runs on this machine; a later one may have got its number, but not its start."""
+        """Say whether that process still runs on this machine: a later one may have its number, but not its start."""
         return _start_of(self.process) == self.start
 
 

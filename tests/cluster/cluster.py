@@ -202,6 +202,14 @@ def command_of(process: int) -> bytes:
         return b""
 
 
+def place_of(process: int) -> Path | None:
+    """Return the folder that a process works in; None if it is gone."""
+    try:
+        return Path(f"/proc/{process}/cwd").resolve(strict=True)
+    except OSError:
+        return None
+
+
 def descendants(process: int) -> list[int]:
     """List the children of a process, theirs, and so on."""
     try:
@@ -213,6 +221,9 @@ def descendants(process: int) -> list[int]:
 
 def signals_of(process: int, kind: str) -> set[int]:
     """Return the signals that a process catches (SigCgt) or that wait for it (ShdPnd)."""
-    status = Path(f"/proc/{process}/status").read_text()
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return set()
     mask = int(re.search(rf"^{kind}:\s+([0-9a-f]+)$", status, re.MULTILINE)[1], 16)
     return {number for number in range(1, 65) if mask >> (number - 1) & 1}

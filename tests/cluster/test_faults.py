@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cluster import Job, Slurm, command_of, processes, say, signals_of, wait_until
+from cluster import Job, Slurm, command_of, place_of, processes, say, signals_of, wait_until
 from project import Project
 
 CHECKPOINT = Path("data/sportballs-tiny/checkpoints/nonrobust")
@@ -40,9 +40,9 @@ def trainer(project: Project) -> int | None:
     """Return the process that trains, once it listens to signals."""
     for process in processes():
         words = command_of(process).split(b"\0")
-        if b"train-classifier" in words and b"python" in words[0] and signal.SIGUSR1 in signals_of(process, "SigCgt"):
-            if Path(f"/proc/{process}/cwd").resolve() == project.folder:
-                return process
+        ours = b"train-classifier" in words and b"python" in words[0] and place_of(process) == project.work
+        if ours and signal.SIGUSR1 in signals_of(process, "SigCgt"):
+            return process
     return None
 
 
