@@ -81,6 +81,7 @@ class Job(NamedTuple):
     partition: str
     gpus: str
     memory: str
+    minutes: int
     seconds: int
 
 
@@ -147,7 +148,6 @@ class Slurm:
         for record in ask("scontrol", "--oneliner", "show", "job").splitlines():
             values = dict(word.split("=", 1) for word in record.split() if "=" in word)
             if values.get("WorkDir") == str(folder):
-                hours, minutes, seconds = map(int, values["RunTime"].split(":"))
                 job = Job(
                     number=values["JobId"],
                     state=values["JobState"],
@@ -155,7 +155,8 @@ class Slurm:
                     partition=values["Partition"],
                     gpus=values.get("TresPerJob", ""),
                     memory=values["MinMemoryNode"],
-                    seconds=3600 * hours + 60 * minutes + seconds,
+                    minutes=seconds_in(values["TimeLimit"]) // 60,
+                    seconds=seconds_in(values["RunTime"]),
                 )
                 found.append(job)
         return sorted(found, key=lambda job: int(job.number))
@@ -187,6 +188,13 @@ class Slurm:
 def ask(*command: str) -> str:
     """Return what a command prints; nothing where it fails."""
     return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def seconds_in(text: str) -> int:
+    """Read a time as Slurm writes it: 1-02:03:04."""
+    days, _, time_of_day = text.rpartition("-")
+    hours, minutes, seconds = map(int, time_of_day.split(":"))
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 def processes() -> list[int]:
