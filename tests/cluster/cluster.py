@@ -64,7 +64,7 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.__stderr__, flush=True)
 
 
-def wait_until(reached: Callable[[], object], never: str, patience: float = 120, pause: float = 0.2) -> None:
+def wait_until(reached: Callable[[], object], never: str, patience: float = 300, pause: float = 0.2) -> None:
     """Return as soon as it is there; fail with what never came."""
     deadline = time.monotonic() + patience
     while not reached():

@@ -40,7 +40,7 @@ class Project:
         config["sampling"]["methods"] = {method: config["sampling"]["methods"][method] for method in METHODS}
         config["sampling"]["methods"]["robust_xt"]["scales"] = [1]
         config["classifiers"]["nonrobust"]["training"] |= {"steps": 80, "checkpoint_every": 10}
-        config["report"]["ground_truth"] = {"num_samples": 4, "num_steps": 10}
+        config["report"]["ground_truth"] = {"num_samples": 4, "num_steps": 50}
         change(config)
         (self.folder / "config" / "cluster.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
 

@@ -46,9 +46,14 @@ def trainer(project: Project) -> int | None:
     return None
 
 
-def hold_trainer(project: Project, reached: Callable[[], object] = lambda: True) -> int:
+def hold_trainer(project: Project, run: subprocess.Popen[str], reached: Callable[[], object] = lambda: True) -> int:
     """Wait for the training to come so far, and stop its clock: what follows meets it in the middle, on any machine."""
-    wait_until(lambda: trainer(project) and reached(), "the training does not begin", pause=0.01)
+
+    def met() -> bool:
+        assert run.poll() is None, project.output.read_text()
+        return bool(trainer(project) and reached())
+
+    wait_until(met, "the training does not begin", pause=0.01)
     process = trainer(project)
     assert process, "it ended before it could be held"
     os.kill(process, signal.SIGSTOP)
@@ -87,7 +92,7 @@ def states(slurm: Slurm, project: Project) -> list[str]:
 
 def test_a_job_is_cancelled_while_it_trains(slurm: Slurm, project: Project, complete: Project) -> None:
     run = project.type(TRAINING)
-    process = hold_trainer(project, state_of(project).exists)
+    process = hold_trainer(project, run, state_of(project).exists)
     subprocess.run(["scancel", only_job(slurm, project).number], check=True)
     say("cancelled the job")
     project.finish(run)
@@ -112,7 +117,7 @@ def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, project: Pr
     set_training(project, checkpoint_every=1000)
     project.write_site(rules={"train_classifier": {"runtime": 2}}, seconds_before_limit=30)
     run = project.type(TRAINING)
-    process = hold_trainer(project)
+    process = hold_trainer(project, run)
     assert not state_of(project).exists()
     wait_until(lambda: signal.SIGUSR1 in signals_of(process, "ShdPnd"), "Slurm sends no signal", pause=0.1)
     say("Slurm has sent its signal; the training goes on")
@@ -125,7 +130,7 @@ def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, project: Pr
 
 def test_snakemake_is_killed_and_started_again(slurm: Slurm, project: Project, complete: Project) -> None:
     run = project.type(TRAINING)
-    hold_trainer(project, state_of(project).exists)
+    hold_trainer(project, run, state_of(project).exists)
     run.kill()
     run.wait()
     say("killed Snakemake; its job goes on")
@@ -140,7 +145,7 @@ def test_snakemake_is_killed_and_started_again(slurm: Slurm, project: Project, c
 
 def test_a_node_goes_down_with_a_job_on_it(slurm: Slurm, project: Project, complete: Project) -> None:
     run = project.type(TRAINING)
-    process = hold_trainer(project, state_of(project).exists)
+    process = hold_trainer(project, run, state_of(project).exists)
     slurm.kill_node()
     say("the node is down")
     assert not Path(f"/proc/{process}").exists()
