@@ -24,7 +24,8 @@ from nonrobust_guidance.models.diffusion import add_noise
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
-from nonrobust_guidance.models.training import HISTORY_FILE, Objective, clear_state, train, write_history
+from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
 
@@ -52,20 +53,26 @@ class CrossEntropy:
     def accuracy(self, held_out: Split, seed: int) -> float:
         """Return the share of held-out images, noised as in training, that the model gets right."""
         generator, right = torch.Generator().manual_seed(seed), 0
+        device = next(self.model.parameters(), torch.empty(0)).device
         for start in range(0, len(held_out.images), VALIDATION_BATCH):
             batch = slice(start, start + VALIDATION_BATCH)
-            logits = self.model(self.inputs(held_out.images[batch], generator))
+            logits = self.model(self.inputs(held_out.images[batch], generator).to(device)).cpu()
             guesses = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
             right += int((guesses == torch.from_numpy(np.asarray(held_out.labels[batch]))).sum())
         return right / len(held_out.images)
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the loss of the batch at ``indices``."""
-        logits = self.model(self.inputs(self.split.images[indices], generator)).float()
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return what the model is trained on, (B, 3, H, W), and the labels (B,)."""
         labels = torch.from_numpy(np.asarray(self.split.labels[indices]))
+        return self.inputs(self.split.images[indices], generator), labels
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return the cross-entropy of each example, (B,)."""
+        inputs, labels = batch
+        logits = model(inputs).float()
         if logits.shape[1] == 1:
-            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
-        return F.cross_entropy(logits, labels)
+            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
+        return F.cross_entropy(logits, labels, reduction="none")
 
 
 def train_classifier(config: dict[str, Any], name: str, data_folder: Path, output_folder: Path) -> None:

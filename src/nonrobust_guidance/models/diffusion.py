@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.images import to_unit_range
-from nonrobust_guidance.models.training import HISTORY_FILE, clear_state, train, write_history
+from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.schedule import Schedule
 
 
@@ -56,14 +57,17 @@ class NoisePrediction:
         self.model, self.images, self.num_examples = model, images, len(images)
         self.alpha_bar = torch.as_tensor(schedule.alpha_bars)
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the loss of the batch at ``indices``."""
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return x_t and eps, both (B, C, H, W), and t (B,)."""
         x_0 = to_unit_range(self.images[indices])
         t = torch.randint(len(self.alpha_bar), (len(x_0),), generator=generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        x_t = add_noise(x_0, eps, self.alpha_bar[t])
-        predicted = self.model(x_t, t).sample
-        return F.mse_loss(predicted.float(), eps)
+        return add_noise(x_0, eps, self.alpha_bar[t]), eps, t
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return the mean squared error of each example's predicted noise, (B,)."""
+        x_t, eps, t = batch
+        return F.mse_loss(model(x_t, t).sample.float(), eps, reduction="none").mean((1, 2, 3))
 
 
 def add_noise(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
