@@ -30,7 +30,8 @@ def default_resources(site: Mapping[str, Any]) -> dict[str, Any]:
     # Not to the batch shell, which would die of it: to all processes of the step, of which the trainings listen.
     options = f"--signal=USR1@{site['seconds_before_limit']} {site['sbatch']}".strip()
     resources = {"mem_mb": 4000, "runtime": 60, "slurm_extra": options}
-    return _quoted(resources | {"slurm_account": site["account"], "slurm_partition": site["partition"]})
+    resources |= {"slurm_account": site["account"], "slurm_partition": site["partition"]}
+    return _quoted(resources | {key: site[key] for key in ("qos", "constraint")})
 
 
 def requests(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

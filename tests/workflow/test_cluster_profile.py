@@ -43,7 +43,7 @@ def test_the_profile_has_a_line_for_every_rule_that_is_submitted():
 def test_requests_are_written_as_the_executor_reads_them(clone):
     (clone / "slurm" / "site.yaml").write_text(
         "{partition: max, gpu_partition: a-b, gpu_model: a100, max_runtime: 300, account: '007',"
-        " sbatch: --constraint=ib, seconds_before_limit: 90, rules: {long: {mem_mb: 5}, other: {partition: c}}}"
+        " qos: long, sbatch: --exclude=n7, seconds_before_limit: 90, rules: {long: {mem_mb: 5}, other: {partition: c}}}"
     )
     site = SITE["read_site"]()
     asks = {name: {"mem_mb": 1000, "runtime": 600, "gpu": 2} for name in ("long", "other")}
@@ -59,7 +59,8 @@ def test_requests_are_written_as_the_executor_reads_them(clone):
         "runtime": 60,
         "slurm_account": "'007'",
         "slurm_partition": "'max'",
-        "slurm_extra": "'--signal=USR1@90 --constraint=ib'",
+        "slurm_extra": "'--signal=USR1@90 --exclude=n7'",
+        "qos": "'long'",
     }
 
 
