@@ -48,7 +48,7 @@ class Project:
         """Start a command, as typed; what it prints goes to ``output``."""
         say(f"{self.folder.name}$ {command}")
         # It ends with the tests, however they end.
-        words = ["setpriv", "--pdeathsig", "TERM", *command.split()]
+        words = ["setpriv", "--pdeathsig", "KILL", *command.split()]
         with self.output.open("a") as file:
             return subprocess.Popen(words, cwd=self.folder, env=ENVIRONMENT, stdout=file, stderr=file, text=True)
 

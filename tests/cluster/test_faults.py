@@ -148,8 +148,8 @@ def test_a_node_goes_down_with_a_job_on_it(slurm: Slurm, project: Project, compl
     run = project.type(TRAINING)
     process = hold_trainer(project, run, state_of(project).exists)
     slurm.kill_node()
+    wait_until(lambda: not Path(f"/proc/{process}").exists(), "the training outlives its node")
     say("the node is down")
-    assert not Path(f"/proc/{process}").exists()
     slurm.start_node()
     project.finish(run)
     assert only_job(slurm, project).state == "COMPLETED"
