@@ -56,6 +56,9 @@ TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
 METHODS = config["sampling"]["methods"]
 GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
 UNGUIDED = [name for name, method in METHODS.items() if not method["classifier"]]
+SHARD_SIZE = config["sampling"]["shard_size"]
+SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method["num_samples"] > SHARD_SIZE}
+WHOLE = METHODS.keys() - SHARDED
 GUIDES = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
 
 INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["extractors"] if name != "judge"}
@@ -69,13 +72,13 @@ RUN_CONFIG = f"{RESULTS}/config.yaml"
 
 
 onstart:
-    write_config({section: config[section] for section in MODEL_SECTIONS}, Path(MODEL_CONFIG))
+    write_config({section: config[section] for section in ("device", *MODEL_SECTIONS)}, Path(MODEL_CONFIG))
     write_config(config, Path(RUN_CONFIG))
 
 
 def one_of(names):
     """Return the pattern of a wildcard that takes these values, or none at all."""
-    return "|".join(names) or "(?!)"
+    return "|".join(sorted(names)) or "(?!)"
 
 
 wildcard_constraints:
@@ -84,6 +87,8 @@ wildcard_constraints:
     method=one_of(METHODS),
     scale=r"[0-9.e+-]+",
     seed="[0-9]+",
+    start="[0-9]+",
+    stop="[0-9]+",
 
 
 # What a training and a fetch leave alike; the job that makes it follows from the configuration.
@@ -173,6 +178,21 @@ def scoring_guides(wildcards):
     """Return that classifier's checkpoint."""
     guide = scoring_guide(wildcards)
     return classifier_files([guide]) if guide else []
+
+
+def shards_of_cell(wildcards):
+    """Return the shards of a file of samples, in order."""
+    folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
+    num_samples = METHODS[wildcards.method]["num_samples"]
+    return [
+        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npz"
+        for start in range(0, num_samples, SHARD_SIZE)
+    ]
+
+
+def shard_option(wildcards):
+    """Return which samples a job draws, where it does not draw all of a cell."""
+    return f"--shard {wildcards.start}-{wildcards.stop}" if "start" in wildcards.keys() else ""
 
 
 def method_samples(wildcards):

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from torchvision import models
 
 from nonrobust_guidance.data import Split, load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.diffusion import add_noise
@@ -105,8 +106,9 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
         objective = CrossEntropy(model, split, schedule if settings["noised"] else None)
         held_out = load_split(data_folder, "validation")
         validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
-    history = train(objective, settings["training"], output_folder, f"train {name}", validate)
-    save_classifier(network_of(model), card, output_folder)
+    device = choose_device(config.get("device", "auto"), exact=False)
+    history = train(objective, settings["training"], output_folder, f"train {name}", validate, device)
+    save_classifier(network_of(model.cpu()), card, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     clear_state(output_folder)
 
@@ -146,7 +148,7 @@ def save_classifier(network: nn.Module, card: Mapping[str, Any], folder: Path) -
     write_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
 
 
-def load_classifier(folder: Path) -> nn.Module:
+def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Module:
     """Read a checkpoint: a classifier in evaluation mode, without gradients, of images (B, 3, H, W) in [-1, 1].
 
     Raises:
@@ -172,7 +174,7 @@ def load_classifier(folder: Path) -> nn.Module:
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights ({first_line}); make it again") from error
-    return ready_to_guide(model)
+    return ready_to_guide(model).to(device)
 
 
 def ready_to_guide(model: nn.Module) -> nn.Module:

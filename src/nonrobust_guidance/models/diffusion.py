@@ -9,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonrobust_guidance.data import load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
@@ -94,7 +96,10 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
         clip_sample=True,
     )
     objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
-    history = train(objective, settings["training"], output_folder, f"train {settings['name']}")
+    device = choose_device(config.get("device", "auto"), exact=False)
+    history = train(objective, settings["training"], output_folder, f"train {settings['name']}", device=device)
+    if not PartialState().is_main_process:
+        return
     save_diffusion(unet, scheduler, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     clear_state(output_folder)
@@ -104,7 +109,7 @@ def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) ->
     """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent."""
     temporary = folder / ".saving"
     shutil.rmtree(temporary, ignore_errors=True)
-    DDPMPipeline(unet, scheduler).save_pretrained(temporary)
+    DDPMPipeline(unet.cpu(), scheduler).save_pretrained(temporary)
     for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
         target = folder / file.relative_to(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,7 +117,7 @@ def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) ->
     shutil.rmtree(temporary)
 
 
-def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
+def load_diffusion(folder: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, Schedule]:
     """Read a diffusers folder: the U-Net, in evaluation mode and without gradients, and its schedule.
 
     Raises:
@@ -129,7 +134,7 @@ def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
         raise UserError(
             f"{folder} cannot be read as a diffusers folder ({_first_line(error)}); make it again"
         ) from error
-    return unet, schedule
+    return unet.to(device), schedule
 
 
 def read_unet(folder: Path) -> UNet2DModel:
