@@ -39,6 +39,9 @@ class Project:
         config = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
         config["sampling"]["methods"] = {method: config["sampling"]["methods"][method] for method in METHODS}
         config["sampling"]["methods"]["robust_xt"]["scales"] = [1]
+        # The GPUs are none, and one that is handed out and cannot be used is an error.
+        config["device"] = "cpu"
+        config["sampling"]["shard_size"] = 8
         config["classifiers"]["nonrobust"]["training"] |= {"steps": 80, "checkpoint_every": 10}
         config["report"]["ground_truth"] = {"num_samples": 4, "num_steps": 50}
         change(config)

@@ -10,7 +10,7 @@ GPU = {
     "train_diffusion",
     "train_classifier",
     "draw_samples",
-    "draw_unguided_samples",
+    "draw_unguided_shard",
     "measure_references",
     "score_samples",
     "measure_noise_accuracy",
@@ -18,7 +18,14 @@ GPU = {
     "measure_trajectories",
     "measure_signatures",
 }
-NO_GPU = {"prepare_data", "render_report", "render_gradients", "render_signatures", "render_ground_truth"}
+NO_GPU = {
+    "prepare_data",
+    "merge_shards",
+    "render_report",
+    "render_gradients",
+    "render_signatures",
+    "render_ground_truth",
+}
 LIGHT = {"gather_scores", "gather_trajectories", "render_index"}
 
 
