@@ -32,7 +32,8 @@ test-cluster: $(INSTALLED) ## Run a complete tiny run, and faults, on a real Slu
 	    "call make test-cluster as root, in a container for instance" >&2; exit 1; }
 	@command -v munged slurmctld slurmd sbatch | wc -l | grep --quiet 4 || { apt-get update --quiet --quiet \
 	    && apt-get install --quiet --quiet --yes --no-install-recommends munge slurmctld slurmd slurm-client; } >&2
-	@$(RUN) pytest tests/cluster --verbose --capture no --override-ini tmp_path_retention_policy=none
+	@$(RUN) pytest tests/cluster --verbose --capture no --timeout 1800 \
+	    --override-ini tmp_path_retention_policy=none
 
 lint: $(INSTALLED) ## Check code, workflow, notebooks and types
 	@$(RUN) ruff check

@@ -19,7 +19,7 @@ CONFIGURED = Path("/etc/slurm")
 NODE = socket.gethostname().partition(".")[0]
 MARK = "# The cluster of nonrobust-guidance's tests: made and removed by make test-cluster."
 
-# Ports of its own, and its own munge. The partition `cells` leaves cores to the others.
+# Ports of its own, and its own munge. The partition `cells` leaves cores and GPUs to the others.
 SLURM_CONF = f"""{MARK}
 ClusterName=test
 SlurmctldHost={NODE}(127.0.0.1)
@@ -47,15 +47,17 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
-NodeName={NODE} NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:fake:2
-PartitionName=cpu Nodes=ALL Default=YES
-PartitionName=gpu Nodes=ALL
-PartitionName=cells Nodes=ALL MaxCPUsPerNode=2
+NodeName={NODE} NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:fake:4
+PartitionName=cpu Nodes=ALL Default=YES PriorityTier=2
+PartitionName=gpu Nodes=ALL PriorityTier=2
+PartitionName=cells Nodes=ALL PriorityTier=1 MaxCPUsPerNode=2
 """
 # Any device file will do: Slurm hands them out, and sets CUDA_VISIBLE_DEVICES.
 GRES_CONF = """AutoDetect=off
 Name=gpu Type=fake File=/dev/null
 Name=gpu Type=fake File=/dev/zero
+Name=gpu Type=fake File=/dev/full
+Name=gpu Type=fake File=/dev/random
 """
 
 
