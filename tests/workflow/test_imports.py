@@ -12,6 +12,8 @@ STAGES = [
     "errors",
     "files",
     "fetching",
+    "provenance",
+    "cards",
     "schedule",
     "ground_truth",
     "data",
@@ -21,6 +23,7 @@ STAGES = [
     "metrics",
     "cost",
     "report",
+    "audit",
     "cli",
 ]
 # Read by the command line and the Snakefile only: every stage gets its settings handed over.

@@ -8,6 +8,7 @@ rule draw_samples:
             results=RESULTS,
             target=config["sampling"]["targets"],
         ),
+        card=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/card.json",
     log:
         f"{RESULTS}/logs/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.log",
     benchmark:
@@ -34,5 +35,6 @@ rule draw_samples:
 use rule draw_samples as draw_unguided_samples with:
     output:
         f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/any.npz",
+        card=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/card.json",
     wildcard_constraints:
         method=one_of(UNGUIDED),

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from nonrobust_guidance.cards import CARD_FILE, weights_hash, write_card
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
 from nonrobust_guidance.models import load_classifier, load_diffusion
@@ -36,6 +37,8 @@ def draw_samples(
     config: dict[str, Any], method: str, scale: float, seed: int, checkpoints: Path, output_folder: Path
 ) -> None:
     """Draw every target of a cell into ``<output_folder>/<target>.npz``: ``arr_0``, uint8 (N, H, W, 3), rounded.
+
+    Beside them goes ``card.json``, which says what they were drawn with.
 
     Sample i is a function of (seed, i) alone. Finished batches wait beside the file, so that a job that was killed
     goes on where it stopped and writes the same file.
@@ -75,6 +78,8 @@ def draw_samples(
                 parts.save(indices, to_uint8(images))
             write_atomically(output_folder / f"{target}.npz", partial(save_npz, images=parts.merge(batches)))
             parts.clear()
+    inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
+    write_card(output_folder / CARD_FILE, relevant, inputs, [f"{target}.npz" for target in guidances])
 
 
 def chain_options(sampling: Mapping[str, Any]) -> dict[str, Any]:
