@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ SHOWN = ("accuracy_self", "accuracy_heldout", "none_share", "fd_judge_conditiona
 
 
 def record_results(results_folder: Path, output_folder: Path) -> None:
-    """Copy a run's tables, and write ``metrics.json``, the numbers that DVC shows; a file that says the same stays untouched.
+    """Copy a run's tables, and write ``metrics.json``, which DVC shows; a file that says the same stays untouched.
 
     Raises:
         UserError: if a table is missing.
@@ -39,7 +40,7 @@ def record_results(results_folder: Path, output_folder: Path) -> None:
     for name in RECORDED:
         source, target = results_folder / name, output_folder / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():
-            write_atomically(target, lambda path, source=source: shutil.copyfile(source, path))  # type: ignore[misc]
+            write_atomically(target, partial(shutil.copyfile, source))
     text = json.dumps(nested(pd.read_csv(results_folder / "metrics.csv")), indent=1) + "\n"
     target = output_folder / SUMMARY
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
