@@ -190,7 +190,6 @@ def restore_checkpoints(args: argparse.Namespace) -> None:
 
 def record_results(args: argparse.Namespace) -> None:
     """Copy a run's tables to where git and DVC hold them."""
-    load_config(args.config)
     from nonrobust_guidance.audit.record import record_results
 
     record_results(args.results, args.output)
@@ -280,7 +279,7 @@ def _parser() -> argparse.ArgumentParser:
     add(render_report, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
     add(restore_checkpoints)
-    add(record_results, results=Path, output=Path)
+    add(record_results, of_run=False, results=Path, output=Path)
     add(audit)
     tracing = add(trace, method=str, scale=float, target=str, seed=int)
     tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
