@@ -188,6 +188,13 @@ def restore_checkpoints(args: argparse.Namespace) -> None:
     restore_checkpoints(load_config(args.config), args.config)
 
 
+def check_publishable(args: argparse.Namespace) -> None:
+    """Check that a run's checkpoints are what their cards say, and were made by committed code."""
+    from nonrobust_guidance.audit.restore import require_publishable
+
+    require_publishable(load_config(args.config))
+
+
 def record_results(args: argparse.Namespace) -> None:
     """Copy a run's tables to where git and DVC hold them."""
     from nonrobust_guidance.audit.record import record_results
@@ -279,6 +286,7 @@ def _parser() -> argparse.ArgumentParser:
     add(render_report, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
     add(restore_checkpoints)
+    add(check_publishable)
     add(record_results, of_run=False, results=Path, output=Path)
     add(audit)
     tracing = add(trace, method=str, scale=float, target=str, seed=int)

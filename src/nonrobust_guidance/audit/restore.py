@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, Tracked, read_data_file, read_file
 from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
@@ -63,6 +64,32 @@ def settings_of_models(config: Mapping[str, Any]) -> dict[str, Any]:
     return {name: settings for name, settings in models.items() if "source" not in settings}
 
 
+def require_publishable(config: Mapping[str, Any]) -> None:
+    """Check that every checkpoint that the run trains is what its card says, made by committed code, from these data.
+
+    Raises:
+        UserError: if one is not, or its files are not what the card says.
+    """
+    folder = Path("data", config["dataset"]["name"])
+    for name, settings in settings_of_models(config).items():
+        checkpoint = folder / "checkpoints" / name
+        card = read_card(checkpoint / CARD_FILE)
+        reason = next(changed_by_card(checkpoint / CARD_FILE), "") or mismatch(card, settings, folder)
+        if not reason and (not card["commit"] or card["commit"].endswith("-dirty")):
+            reason = f"its card names no commit that made it, but '{card['commit']}'"
+        if reason:
+            raise UserError(f"{checkpoint} cannot be published: {reason}; train it again")
+
+
+def mismatch(card: Mapping[str, Any], settings: Any, folder: Path) -> str:
+    """Return in words what of a checkpoint's card is not that of the run; empty if all is."""
+    if card["configuration"] != settings:
+        return "it was trained with other settings, as its card says"
+    if card["inputs"].get("data") != sha256_of(folder / MANIFEST):
+        return "it was trained on other data, as its card says"
+    return ""
+
+
 def unusable(files: Sequence[Tracked], folder: Path, name: str, settings: Any) -> str:
     """Return why a checkpoint cannot stand for its training, in words; empty if it can."""
     changed = next((file for file in files if file.differs()), None)
@@ -70,12 +97,7 @@ def unusable(files: Sequence[Tracked], folder: Path, name: str, settings: Any) -
         return f"{DATA_FILE} does not name it"
     if changed:
         return f"{changed.path} is not what {DATA_FILE} says"
-    card = read_card(folder / "checkpoints" / name / CARD_FILE)
-    reason = ""
-    if card["configuration"] != settings:
-        reason = "it was trained with other settings, as its card says"
-    elif card["inputs"].get("data") != sha256_of(folder / MANIFEST):
-        reason = "it was trained on other data, as its card says"
+    reason = mismatch(read_card(folder / "checkpoints" / name / CARD_FILE), settings, folder)
     if reason:
         # Snakemake knows of restored files their age alone, and trains those again that are older than the data.
         for file in files:
