@@ -26,6 +26,7 @@ def write_card(
     configuration: Any,
     inputs: Mapping[str, str],
     made: Iterable[str],
+    device: str = "cpu",
     **further: Any,
 ) -> None:
     """Write a card, after the files that it vouches for.
@@ -35,6 +36,7 @@ def write_card(
         configuration: the settings that the files depend on.
         inputs: SHA-256 of what they were made from, by a word for each.
         made: names of the files, relative to the card's folder.
+        device: that computed them: cpu, cuda or mps.
         **further: what else is worth knowing, such as the seed.
     """
     card = {
@@ -45,10 +47,9 @@ def write_card(
         "code": code_hash(),
         "commit": commit(),
         "versions": library_versions(),
-        "device": compute_device(),
+        "device": describe_device(device),
     }
-    text = json.dumps(card, indent=2, default=str) + "\n"
-    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))
+    _write(card, path)
 
 
 def write_checkpoint_card(
@@ -57,6 +58,7 @@ def write_checkpoint_card(
     history: list[dict[str, float]],
     manifest: Path,
     made: Iterable[str],
+    device: str,
 ) -> None:
     """Write the card of a checkpoint that was just trained.
 
@@ -66,6 +68,7 @@ def write_checkpoint_card(
         history: of the training; its last row is the end.
         manifest: of the data that it was trained on.
         made: the files of the checkpoint, relative to its folder.
+        device: that trained it: cpu, cuda or mps.
     """
     end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
     write_card(
@@ -73,6 +76,7 @@ def write_checkpoint_card(
         configuration,
         {"data": sha256_of(manifest)},
         made,
+        device,
         seed=configuration["training"]["seed"],
         steps=history[-1]["step"],
         end=end,
@@ -88,8 +92,26 @@ def gather_cards(names: Iterable[str], checkpoints: Path, output: Path) -> None:
     """
     cards = {name: read_card(checkpoints / name / CARD_FILE) for name in names}
     ends = {name: {"steps": card["steps"], **card["end"]} for name, card in cards.items()}
-    text = json.dumps(ends, indent=2) + "\n"
-    write_atomically(output, lambda file: file.write_text(text, encoding="utf-8"))
+    _write(ends, output)
+
+
+def merge_cards(shards: Iterable[Path], path: Path, made: str) -> None:
+    """Write the card of what was put together from shards: theirs, which must be alike, with the hash of the whole.
+
+    Args:
+        shards: their cards.
+        path: the card.
+        made: name of the whole file, beside the card.
+
+    Raises:
+        UserError: if one is missing, or they were made from different settings or inputs.
+    """
+    cards = {shard: read_card(shard) for shard in shards}
+    first = next(iter(cards.values()))
+    for shard, card in cards.items():
+        if [card["configuration"], card["inputs"]] != [first["configuration"], first["inputs"]]:
+            raise UserError(f"{shard} was made from other settings or checkpoints than the other shards; draw it again")
+    _write({**first, "sha256": hash_files(path.parent, [made])}, path)
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -121,10 +143,14 @@ def weights_hash(folder: Path) -> str:
     return sha256_of(files[0])
 
 
-def compute_device() -> dict[str, Any]:
-    """Return what computes here: the processor or graphics card, and the threads."""
+def describe_device(kind: str) -> dict[str, Any]:
+    """Return a device's kind and name, and the threads that this process computes on."""
     torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        return {"kind": "cuda", "name": torch.cuda.get_device_name(), "threads": torch.get_num_threads()}
     threads = torch.get_num_threads() if torch is not None else os.cpu_count()
-    return {"kind": "cpu", "name": processor(), "threads": threads}
+    name = torch.cuda.get_device_name() if torch is not None and kind == "cuda" else processor()
+    return {"kind": kind, "name": name, "threads": threads}
+
+
+def _write(content: Mapping[str, Any], path: Path) -> None:
+    text = json.dumps(content, indent=2, default=str) + "\n"
+    write_atomically(path, lambda file: file.write_text(text, encoding="utf-8"))

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             return 130
         # Not within the except clause, whose traceback keeps progress bars open until its end.
-        if mistake:
+        if mistake and os.environ.get("RANK", "0") == "0":
             print(f"error: {mistake}", file=sys.stderr)
     return 1 if mistake else 0
 
@@ -52,9 +52,18 @@ def prepare_data(args: argparse.Namespace) -> None:
 
 def train_diffusion(args: argparse.Namespace) -> None:
     """Train the diffusion model."""
+    config = load_config(args.config, complete=False)
+    from nonrobust_guidance.devices import choose_device, count_processes, is_one_of_several, run_in_processes
+
+    processes = count_processes(config["diffusion"]["training"]["processes"], choose_device(config["device"]))
+    if processes > 1 and not is_one_of_several():
+        threads = max(1, (args.threads or os.cpu_count() or 1) // processes)
+        arguments = ["train-diffusion", "--config", args.config, "--data", args.data, "--output", args.output]
+        run_in_processes(processes, [*map(str, arguments), "--threads", str(threads)])
+        return
     from nonrobust_guidance.models import train_diffusion
 
-    train_diffusion(load_config(args.config, complete=False), args.data, args.output)
+    train_diffusion(config, args.data, args.output)
 
 
 def train_classifier(args: argparse.Namespace) -> None:
@@ -88,12 +97,23 @@ def gather_cards(args: argparse.Namespace) -> None:
 
 
 def draw_samples(args: argparse.Namespace) -> None:
-    """Draw samples of one method at one scale with one seed, for every target."""
+    """Draw samples of one method at one scale with one seed, for every target; a shard of them, or all."""
     config = load_config(args.config)
     _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
     from nonrobust_guidance.sampling.draw import draw_samples
 
-    draw_samples(config, args.method, args.scale, args.seed, args.checkpoints, args.output)
+    draw_samples(config, args.method, args.scale, args.seed, args.checkpoints, args.output, args.shard)
+
+
+def merge_shards(args: argparse.Namespace) -> None:
+    """Put the shards of a cell into one file of samples."""
+    from nonrobust_guidance.cards import merge_cards
+    from nonrobust_guidance.sampling.shards import merge_shards
+
+    merge_shards(args.shards, args.output)
+    merge_cards(
+        [shard.with_suffix(".json") for shard in args.shards], args.output.with_suffix(".json"), args.output.name
+    )
 
 
 def fetch_inception(args: argparse.Namespace) -> None:
@@ -105,9 +125,11 @@ def fetch_inception(args: argparse.Namespace) -> None:
 
 def measure_references(args: argparse.Namespace) -> None:
     """Measure the real images of a dataset in one feature space."""
+    device = load_config(args.config, complete=False)["device"]
+    from nonrobust_guidance.devices import choose_device
     from nonrobust_guidance.metrics.references import measure_references
 
-    measure_references(args.extractor, args.data, args.weights, args.rows, args.output)
+    measure_references(args.extractor, args.data, args.weights, args.rows, args.output, choose_device(device))
 
 
 def score_samples(args: argparse.Namespace) -> None:
@@ -234,11 +256,10 @@ def check_config(args: argparse.Namespace) -> None:
 def estimate_cost(args: argparse.Namespace) -> None:
     """Say what a run will cost before it starts: cells, samples, network passes, disk and hours."""
     config = load_config(args.config)
-    import torch
-
     from nonrobust_guidance import cost
+    from nonrobust_guidance.devices import choose_device
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device(config["device"])
     if args.throughput:
         rates, origin = {cost.UNET: args.throughput}, "as given"
     else:
@@ -273,9 +294,11 @@ def _parser() -> argparse.ArgumentParser:
     add(train_classifier, name=str, data=Path, output=Path)
     add(fetch_checkpoint, name=str, output=Path)
     add(gather_cards, checkpoints=Path, output=Path)
-    add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
+    draw = add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
+    draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")
+    add(merge_shards, of_run=False, output=Path).add_argument("shards", type=Path, nargs="+", help="in order")
     add(fetch_inception, of_run=False, extractor=str, output=Path)
-    add(measure_references, of_run=False, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
+    add(measure_references, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
     add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
     add(gather_scores, scores=Path, samples=Path, output=Path, provenance=Path)
     add(measure_noise_accuracy, data=Path, checkpoints=Path, output=Path)
@@ -309,6 +332,13 @@ def _rate(text: str) -> float:
     if not 0 < number < float("inf"):
         raise ValueError
     return number
+
+
+def _indices(text: str) -> range:
+    start, stop = map(int, text.split("-"))
+    if not 0 <= start < stop:
+        raise ValueError
+    return range(start, stop)
 
 
 def _positive(text: str) -> int:

@@ -137,7 +137,9 @@ def test_the_tab_key_reaches_headers_and_pictures(page: Chromium) -> None:
     # Where a browser stops besides (a table that scrolls, the page itself) differs; two rounds meet everything.
     wanted = f"[...document.querySelectorAll('th button'), ...{PICTURES}]"
     reached = set()
-    for _ in range(2 * page.evaluate("document.querySelectorAll('a, button, summary, input, main img, .scroll').length")):
+    for _ in range(
+        2 * page.evaluate("document.querySelectorAll('a, button, summary, input, main img, .scroll').length")
+    ):
         page.press("Tab")
         reached.add(page.evaluate(f"{wanted}.indexOf(document.activeElement)"))
     assert reached - {-1} == set(range(page.evaluate(f"{wanted}.length")))

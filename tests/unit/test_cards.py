@@ -9,7 +9,14 @@ import pytest
 
 from nonrobust_guidance import provenance
 from nonrobust_guidance.audit.integrity import changed_by_card
-from nonrobust_guidance.cards import gather_cards, read_card, weights_hash, write_card, write_checkpoint_card
+from nonrobust_guidance.cards import (
+    gather_cards,
+    merge_cards,
+    read_card,
+    weights_hash,
+    write_card,
+    write_checkpoint_card,
+)
 from nonrobust_guidance.errors import UserError
 
 TRAINED = {"training": {"seed": 7}, "width": 3}
@@ -21,7 +28,9 @@ def write(folder: Path) -> Path:
     (folder / "model.safetensors").write_bytes(b"weights")
     (folder / "history.csv").write_text("step,loss\n50,0.5\n")
     history = [{"step": 50, "loss": 0.5, "learning_rate": 0.1}]
-    write_checkpoint_card(folder, TRAINED, history, folder / "manifest.json", ["model.safetensors", "history.csv"])
+    write_checkpoint_card(
+        folder, TRAINED, history, folder / "manifest.json", ["model.safetensors", "history.csv"], "cpu"
+    )
     return folder / "card.json"
 
 
@@ -79,3 +88,18 @@ def test_the_hash_of_code_is_that_of_names_and_contents(tmp_path):
 def test_settings_that_are_no_json_are_written_as_text(tmp_path):
     write_card(tmp_path / "card.json", {"autocast": object}, {}, [])
     assert read_card(tmp_path / "card.json")["configuration"] == {"autocast": str(object)}
+
+
+def test_the_card_of_shards_is_theirs_for_the_whole(tmp_path):
+    for name in ("0-2", "2-4", "whole"):
+        (tmp_path / f"{name}.npz").write_text(name)
+    for name in ("0-2", "2-4"):
+        write_card(tmp_path / f"{name}.json", {"scale": 3}, {"guide": "abc"}, [f"{name}.npz"])
+    shards = [tmp_path / "0-2.json", tmp_path / "2-4.json"]
+    merge_cards(shards, tmp_path / "whole.json", "whole.npz")
+    card = read_card(tmp_path / "whole.json")
+    assert card["sha256"] == {"whole.npz": hashlib.sha256(b"whole").hexdigest()}
+    assert (card["configuration"], card["inputs"]) == ({"scale": 3}, {"guide": "abc"})
+    write_card(shards[1], {"scale": 4}, {"guide": "abc"}, ["2-4.npz"])
+    with pytest.raises(UserError, match=r"2-4\.json was made from other settings"):
+        merge_cards(shards, tmp_path / "whole.json", "whole.npz")

@@ -26,8 +26,7 @@ def run(tmp_path: Path) -> Path:
         path = cell.path(tmp_path / "samples")
         paths.setdefault(cell.method.name, set()).add(path)
         inputs = {"diffusion": "d" * 64} | ({"guide": cell.method.classifier * 20} if cell.method.guided else {})
-        made = [file.name for file in path.parent.glob("*.npz")]
-        write_card(path.with_name("card.json"), {"scale": cell.scale}, inputs, made)
+        write_card(path.with_suffix(".json"), {"scale": cell.scale}, inputs, [path.name])
     for method, files in paths.items():
         (tmp_path / "scores" / f"{method}.csv").touch()
         inputs = {file.relative_to(tmp_path / "samples").as_posix(): sha256_of(file) for file in files}
@@ -56,7 +55,7 @@ def test_every_row_names_the_hashes_behind_it(run):
 
 def test_samples_that_were_swapped_before_they_were_scored_are_named(run):
     path = run / "samples/weak_adam/scale-0.1/seed-0/ball.npz"
-    write_card(path.with_name("card.json"), {}, {"diffusion": "d" * 64}, ["cup.npz"])
+    write_card(path.with_suffix(".json"), {}, {"diffusion": "d" * 64}, ["cup.npz"])
     with pytest.raises(UserError, match=r"ball\.npz was changed between drawing and scoring"):
         gather_provenance(CONFIG, run / "scores", run / "samples", run / "provenance.csv")
     assert not (run / "provenance.csv").exists()

@@ -33,7 +33,7 @@ EXTRACTOR = Extractor(FEATURE_SPACES["judge"], embed, {"extractor": "judge", "we
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(references, "load_extractor", lambda name, weights: EXTRACTOR)
+    monkeypatch.setattr(references, "load_extractor", lambda name, weights, device="cpu": EXTRACTOR)
     settings = {"kind": "toys", "name": "toys", "image_size": SIZE}
     splits = {"train": range(N_TRAIN), "test": range(N_TRAIN, N_TRAIN + N_TEST)}
 

@@ -97,7 +97,7 @@ TEST = [(0, 0), (2, 0), (1, 1), (2, 1)]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose every file of samples holds the red values 0, 1, 2, 0, but for one method."""
     for module in (score, extractors, noise_accuracy):
-        monkeypatch.setattr(module, "load_classifier", lambda folder: NETWORKS[folder.name])
+        monkeypatch.setattr(module, "load_classifier", lambda folder, device: NETWORKS[folder.name])
     for name in NETWORKS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"looked up")
@@ -170,9 +170,9 @@ def test_a_row_is_what_one_works_out_by_hand(run: Path) -> None:
 
 
 def test_each_feature_space_has_its_own_columns(run: Path, detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_fewer(name: str, weights: Path) -> Extractor:
+    def load_fewer(name: str, weights: Path, device: torch.device | str = "cpu") -> Extractor:
         """Take every 256th feature of Inception, for a matrix of all 2048 takes seconds to decompose."""
-        extractor = load_extractor(name, weights)
+        extractor = load_extractor(name, weights, device)
         return replace(extractor, embed=lambda x: extractor.embed(x)[:, ::256]) if name == "inception" else extractor
 
     for module in (score, references):
@@ -319,9 +319,9 @@ def test_noise_accuracy_is_what_one_works_out_by_hand(run: Path, monkeypatch: py
     bright = Split(
         images(255, 255, 255, 255, 0, 0), np.array([1, 1, 1, 0, 0, 0]), np.zeros((6, 0), np.float32), ("cup", "ball")
     )
-    monkeypatch.setattr(noise_accuracy, "load_diffusion", lambda folder: (Echo().eval(), schedule))
+    monkeypatch.setattr(noise_accuracy, "load_diffusion", lambda folder, device: (Echo().eval(), schedule))
     monkeypatch.setattr(noise_accuracy, "load_split", lambda folder, name: bright)
-    monkeypatch.setattr(noise_accuracy, "load_classifier", lambda folder: Sign())
+    monkeypatch.setattr(noise_accuracy, "load_classifier", lambda folder, device: Sign())
     noise_accuracy.measure_noise_accuracy(CONFIG, run, run, run / "noise.csv")
     table = pd.read_csv(run / "noise.csv")
     assert set(table.classifier) == {"strong", "weak"}

@@ -175,8 +175,8 @@ class Quadratic(nn.Module):
 def test_the_table_has_a_row_for_each_pair_and_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = np.arange(9 * 12, dtype=np.uint8).reshape(9, 2, 2, 3)
     split = Split(images, np.zeros(9, np.int64), np.zeros((9, 0), np.float32), ("cup", "ball"))
-    monkeypatch.setattr(sensitivity, "load_diffusion", lambda folder: (halve, SCHEDULE))
-    monkeypatch.setattr(sensitivity, "load_classifier", lambda folder: Quadratic().eval())
+    monkeypatch.setattr(sensitivity, "load_diffusion", lambda folder, device: (halve, SCHEDULE))
+    monkeypatch.setattr(sensitivity, "load_classifier", lambda folder, device: Quadratic().eval())
     monkeypatch.setattr(sensitivity, "load_split", lambda folder, name: split)
     measure_sensitivity(CONFIG, tmp_path, tmp_path, tmp_path / "sensitivity.csv")
     table = pd.read_csv(tmp_path / "sensitivity.csv", keep_default_na=False)

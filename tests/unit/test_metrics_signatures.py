@@ -100,7 +100,7 @@ class Run:
             "weak": Always([0.0, 0.0, 0.0, 1.0]),
         }
         monkeypatch.setattr(signatures, "load_split", lambda folder, name: self.splits[name])
-        monkeypatch.setattr(signatures, "load_classifier", lambda folder: self.networks[folder.name])
+        monkeypatch.setattr(signatures, "load_classifier", lambda folder, device: self.networks[folder.name])
 
     def save(self, cell: Cell, images: np.ndarray) -> None:
         path = cell.path(self.folder / "samples")

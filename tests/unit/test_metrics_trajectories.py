@@ -141,8 +141,8 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, nn.Module
         down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
     ).eval()  # fmt: skip
     classifier = nn.Sequential(nn.Flatten(), nn.Linear(192, 1)).eval()
-    monkeypatch.setattr(trajectories, "load_diffusion", lambda folder: (unet, SCHEDULE))
-    monkeypatch.setattr(trajectories, "load_classifier", lambda folder: classifier)
+    monkeypatch.setattr(trajectories, "load_diffusion", lambda folder, device: (unet, SCHEDULE))
+    monkeypatch.setattr(trajectories, "load_classifier", lambda folder, device: classifier)
     return unet, classifier
 
 

@@ -1,5 +1,7 @@
 """The training loop against closed forms, and a training killed against one that was not."""
 
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from nonrobust_guidance.models.training import batch_indices, learning_rate, train, update_average
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.models.training import batch_indices, learning_rate, parts_of, train, update_average
 
 SETTINGS = {
     "seed": 5,
@@ -35,13 +38,19 @@ class NoisyRegression:
         self.data = torch.randn(10, 3)
         self.stop_at, self.calls = stop_at, 0
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> torch.Tensor:
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[torch.Tensor, ...]:
         if self.calls == self.stop_at:
-            raise KeyboardInterrupt
+            self.interrupt()
         self.calls += 1
         x = self.data[indices]
-        noisy = x + 0.1 * torch.randn(x.shape, generator=generator)
-        return (self.model(noisy) - x.sum(1, keepdim=True)).square().mean()
+        return x + 0.1 * torch.randn(x.shape, generator=generator), x.sum(1)
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+    def losses(self, model: nn.Module, *batch: torch.Tensor) -> torch.Tensor:
+        noisy, wanted = batch
+        return (model(noisy)[:, 0] - wanted).square()
 
 
 @pytest.mark.parametrize("stop_at", [1, 2, 7, 11])
@@ -58,6 +67,65 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, 
         assert torch.equal(value, resumed.model.state_dict()[key]), key
     assert history == expected
     assert [row["step"] for row in history] == [12]
+
+
+class Terminated(NoisyRegression):
+    """Is sent a signal in the middle of a step."""
+
+    number = signal.SIGUSR1
+
+    def interrupt(self) -> None:
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGTERM])
+def test_a_training_told_to_stop_saves_the_step_it_is_in_and_goes_on_from_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    monkeypatch.setattr(Terminated, "number", number)
+    before = signal.getsignal(number)
+    undisturbed = NoisyRegression()
+    expected = train(undisturbed, SETTINGS, tmp_path / "a", "a")
+    told = Terminated(stop_at=6)
+    with pytest.raises(UserError, match="b was told to stop and saved its state after step 7; start it again"):
+        train(told, SETTINGS, tmp_path / "b", "b")
+    assert signal.getsignal(number) == before
+    resumed = NoisyRegression()
+    assert train(resumed, SETTINGS, tmp_path / "b", "b") == expected
+    assert resumed.calls == SETTINGS["steps"] - 7
+    for key, value in undisturbed.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[key]), key
+
+
+class Regression(NoisyRegression):
+    """Without what depends on how a batch is cut: batch statistics and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Sequential(nn.Linear(3, 8), nn.ReLU(), nn.Linear(8, 1))
+
+
+def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    whole, parts = Regression(), Regression()
+    parts.model.load_state_dict(whole.model.state_dict())
+    expected = train(whole, SETTINGS, tmp_path / "a", "a")
+    history = train(parts, SETTINGS | {"accumulation": 2}, tmp_path / "b", "b")
+    assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in expected], rel=1e-5)
+    for key, value in whole.model.state_dict().items():
+        torch.testing.assert_close(parts.model.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_parts_are_all_rows_once_and_in_order() -> None:
+    rows = torch.arange(24)
+    parts = [part for process in range(3) for part in parts_of([rows], process, 3, 4)]
+    assert [len(part[0]) for part in parts] == [2] * 12
+    assert torch.cat([part[0] for part in parts]).tolist() == list(range(24))
+
+
+def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="a batch of 4 cannot be shared out over 1 processes in 3 parts each; give"):
+        train(NoisyRegression(), SETTINGS | {"accumulation": 3}, tmp_path, "a")
 
 
 def test_a_state_of_other_settings_is_not_used(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from nonrobust_guidance.progress import LinesOfProgress
 TINY = Path(__file__).parents[2] / "config" / "tiny.yaml"
 MODEL_COMMANDS = ["prepare-data", "train-diffusion", "train-classifier", "fetch-checkpoint"]
 RUN_COMMANDS = ["draw-samples", "score-samples", "gather-scores", "measure-noise-accuracy", "measure-signatures"]
-RUN_COMMANDS += ["measure-sensitivity", "measure-trajectories", "gather-trajectories"]
+RUN_COMMANDS += ["measure-references", "measure-sensitivity", "measure-trajectories", "gather-trajectories"]
 REPORT_COMMANDS = ["render-report", "render-index"]
 AUDIT_COMMANDS = ["gather-cards", "restore-checkpoints", "check-publishable", "audit", "trace"]
 
@@ -27,13 +27,13 @@ def test_every_command_explains_itself(command, capsys):
     assert "config" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["fetch-inception", "measure-references"])
-def test_commands_of_no_run_need_no_configuration(command, capsys):
+@pytest.mark.parametrize(("command", "argument"), [("fetch-inception", "--extractor"), ("merge-shards", "shards")])
+def test_commands_of_no_run_need_no_configuration(command, argument, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
     assert caught.value.code == 0
     shown = capsys.readouterr().out
-    assert "--extractor" in shown
+    assert argument in shown
     assert "--config" not in shown
 
 
@@ -49,6 +49,7 @@ def test_check_config_says_what_a_run_asks_for(capsys):
         "check-config nowhere.yaml",
         "train-classifier --config TINY --name robus --data x --output x",
         "fetch-checkpoint --config TINY --name robust --output x",
+        "merge-shards nowhere.npz --output x.npz",
         "draw-samples --config TINY --method roburst --scale 1 --seed 0 --checkpoints x --output x",
         "measure-trajectories --config TINY --method unguided --checkpoints x --output x",
         "train-diffusion --config TINY --data nowhere --output x",
@@ -61,7 +62,7 @@ def test_check_config_says_what_a_run_asks_for(capsys):
         "trace --config TINY --method roburst --scale 1 --target soccer --seed 0",
         "trace --config TINY --method robust_xt --scale 7 --target soccer --seed 0",
         "fetch-inception --extractor clip --output x",
-        "measure-references --extractor judge --data nowhere --weights x --rows 10 --output x",
+        "measure-references --config TINY --extractor judge --data nowhere --weights x --rows 10 --output x",
     ],
     ids=lambda arguments: arguments.split()[0],
 )

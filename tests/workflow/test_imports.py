@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "nonrobust_guidance"
 STAGES = [
     "errors",
     "files",
+    "devices",
     "fetching",
     "provenance",
     "cards",

@@ -79,7 +79,7 @@ def test_a_killed_drawing_ends_with_the_same_samples(house: Path, tmp_path: Path
     names = {path.name for path in (tmp_path / "whole").iterdir()}
     assert (
         names
-        == {"baseball.npz", "basketball.npz", "card.json"}
+        == {"baseball.npz", "basketball.npz", "baseball.json", "basketball.json"}
         == {path.name for path in (tmp_path / "killed").iterdir()}
     )
     for name in names:

@@ -184,7 +184,7 @@ def test_references_are_those_of_every_class_whatever_the_targets(finished):
 def test_weights_that_are_not_the_published_ones_stop_the_job_that_would_use_them(finished, tmp_path):
     data, weights = finished / "data" / "sportballs-tiny", tmp_path / "inception-2015-12-05.pt"
     weights.write_bytes(b"something else")
-    arguments = ["--extractor", "inception", "--data", data, "--weights", weights, "--rows", "5"]
+    arguments = ["--config", TINY, "--extractor", "inception", "--data", data, "--weights", weights, "--rows", "5"]
     run = command_line("measure-references", *arguments, "--output", tmp_path / "references")
     assert_one_sentence(run, weights)
     assert not (tmp_path / "references").exists()
@@ -213,6 +213,23 @@ def test_a_training_that_runs_again_finds_what_lies_beside_its_checkpoint(finish
     assert run.returncode == 0, run.stderr
     assert (folder / "history.csv").read_text().splitlines()[-1].startswith("2,")
     assert (folder / "training-state.of-a-killed-one").exists()
+
+
+def test_shards_merge_into_the_bytes_of_a_cell_drawn_by_one_job(finished, tmp_path):
+    directory = shutil.copytree(finished, tmp_path / "run")
+    whole = shutil.move(directory / "results" / "tiny" / "samples", tmp_path / "whole")
+    # Six samples in shards of four and two, the twelve unguided ones in three; each of a batch of four or less.
+    sharded = ["--config", "sampling={shard_size: 4}"]
+    assert plan(directory, sharded[1])["draw_shard"] == 2 * 9
+    targets = [f"results/tiny/samples/{name}" for name in ("nonrobust_x0_ema09/scale-10/seed-0/basketball.npz",
+               "unguided/scale-0/seed-0/any.npz")]  # fmt: skip
+    run = snakemake(directory, *sharded, "--", *targets)
+    assert run.returncode == 0, run.stderr
+    for target in targets:
+        merged = directory / target
+        assert merged.read_bytes() == (whole / merged.relative_to(directory / "results/tiny/samples")).read_bytes()
+    left = [path.name for path in (directory / "results" / "tiny" / "shards").rglob("*.npz")]
+    assert left == ["baseball.npz"] * 2, "the other target's, which nothing asked for yet"
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"\x93NUMPY", lambda data: b""])

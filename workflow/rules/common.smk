@@ -59,7 +59,8 @@ JUDGE = f"{CHECKPOINTS}/{config['metrics']['judge']}/config.json"
 WEIGHTS = "data/weights"
 RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
-SAMPLE_CARDS = list(dict.fromkeys(f"{os.path.dirname(file)}/card.json" for file in SAMPLES))
+SAMPLE_KINDS = ["npz", "json"]
+SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
 NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/sampling.ipynb")
 ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipynb")
 GRADIENTS_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/gradients.ipynb")
@@ -79,6 +80,9 @@ TRAINED_CARDS = [f"{CHECKPOINTS}/{name}/card.json" for name in TRAINED_MODELS]
 METHODS = config["sampling"]["methods"]
 GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
 UNGUIDED = [name for name, method in METHODS.items() if not method["classifier"]]
+SHARD_SIZE = config["sampling"]["shard_size"]
+SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method["num_samples"] > SHARD_SIZE}
+WHOLE = METHODS.keys() - SHARDED
 GUIDES = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
 
 INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["extractors"] if name != "judge"}
@@ -92,13 +96,13 @@ RUN_CONFIG = f"{RESULTS}/config.yaml"
 
 
 onstart:
-    write_config({section: config[section] for section in MODEL_SECTIONS}, Path(MODEL_CONFIG))
+    write_config({section: config[section] for section in ("device", *MODEL_SECTIONS)}, Path(MODEL_CONFIG))
     write_config(config, Path(RUN_CONFIG))
 
 
 def one_of(names):
     """Return the pattern of a wildcard that takes these values, or none at all."""
-    return "|".join(names) or "(?!)"
+    return "|".join(sorted(names)) or "(?!)"
 
 
 wildcard_constraints:
@@ -107,6 +111,8 @@ wildcard_constraints:
     method=one_of(METHODS),
     scale=r"[0-9.e+-]+",
     seed="[0-9]+",
+    start="[0-9]+",
+    stop="[0-9]+",
 
 
 # What a training and a fetch leave alike; the job that makes it follows from the configuration.
@@ -196,6 +202,26 @@ def scoring_guides(wildcards):
     """Return that classifier's checkpoint."""
     guide = scoring_guide(wildcards)
     return classifier_files([guide]) if guide else []
+
+
+def shards_of_cell(wildcards):
+    """Return the shards of a file of samples, in order."""
+    folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
+    num_samples = METHODS[wildcards.method]["num_samples"]
+    return [
+        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npz"
+        for start in range(0, num_samples, SHARD_SIZE)
+    ]
+
+
+def cards_of_shards(wildcards):
+    """Return the cards of these shards."""
+    return [f"{os.path.splitext(file)[0]}.json" for file in shards_of_cell(wildcards)]
+
+
+def shard_option(wildcards):
+    """Return which samples a job draws, where it does not draw all of a cell."""
+    return f"--shard {wildcards.start}-{wildcards.stop}" if "start" in wildcards.keys() else ""
 
 
 def method_samples(wildcards):

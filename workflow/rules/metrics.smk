@@ -41,6 +41,7 @@ rule measure_references:
         mem_mb=METRICS_MEM_MB,
         runtime=240,
     params:
+        config=MODEL_CONFIG,
         rows=config["metrics"]["feature_rows"],
         data=subpath(input.manifest, parent=True),
         weights=extractor_weights,
@@ -48,8 +49,8 @@ rule measure_references:
     message:
         "Measuring the real images in the features of {wildcards.extractor}"
     shell:
-        "nonrobust-guidance measure-references --extractor {wildcards.extractor} --data {params.data}"
-        " --weights {params.weights} --rows {params.rows} --output {params.folder} --threads {threads}"
+        "nonrobust-guidance measure-references --config {params.config} --extractor {wildcards.extractor}"
+        " --data {params.data} --weights {params.weights} --rows {params.rows} --output {params.folder} --threads {threads}"
         " 2>&1 | tee {log} >&2"
 
 

@@ -27,7 +27,7 @@ def find_changed(config: Mapping[str, Any], results_folder: Path, published_fold
     data = Path("data", config["dataset"]["name"])
     yield from changed_tracked()
     yield from changed_arrays(data)
-    for card in sorted([*data.glob(f"checkpoints/*/{CARD_FILE}"), *results_folder.glob(f"samples/**/{CARD_FILE}")]):
+    for card in sorted([*data.glob(f"checkpoints/*/{CARD_FILE}"), *results_folder.glob("samples/**/*.json")]):
         yield from changed_by_card(card)
     for card in sorted(results_folder.glob("scores/*.json")):
         yield from changed_by_card(card, results_folder / "samples")

@@ -123,7 +123,11 @@ def not_up_to_date(snakemake: Sequence[str], files: Sequence[Tracked]) -> list[s
 
 
 def _run(command: Sequence[str]) -> None:
-    if subprocess.run(command).returncode:
+    try:
+        code = subprocess.run(command).returncode
+    except FileNotFoundError:
+        raise UserError(f"{command[0]} is not on the PATH; activate the environment first") from None
+    if code:
         raise UserError(f"{' '.join(command[:2])} failed, as it says above; nothing was restored")
 
 

@@ -50,7 +50,7 @@ def trace(config: Mapping[str, Any], config_file: Path, cell: Cell, results_fold
     """
     row = find_row(cell, results_folder)
     path = cell.path(results_folder / "samples")
-    drawn, scored = read_card(path.with_name(CARD_FILE)), read_card(score_card(cell, results_folder))
+    drawn, scored = read_card(path.with_suffix(".json")), read_card(score_card(cell, results_folder))
     data = Path("data", config["dataset"]["name"])
     checkpoints = data / "checkpoints"
     lines = ["The row", *(f"  {name} {row[name]}" for name in row if row[name]), "The samples"]

@@ -61,23 +61,24 @@ class Extractor:
         return np.concatenate(list(self.stream(images)))
 
 
-def load_extractor(name: str, weights: Path) -> Extractor:
+def load_extractor(name: str, weights: Path, device: torch.device | str = "cpu") -> Extractor:
     """Return the extractor of that name.
 
     Args:
         name: judge, inception or torchvision_inception.
         weights: for the judge its checkpoint's folder, for the others the file that ``fetch_inception`` wrote.
+        device: where the network runs.
 
     Raises:
         UserError: if no extractor has that name, or the weights are missing or not the right ones.
     """
     match name:
         case "judge":
-            return judge_extractor(load_classifier(weights), sha256_of(weights / "model.safetensors"))
+            return judge_extractor(load_classifier(weights, device), sha256_of(weights / "model.safetensors"))
         case "inception":
-            return clean_fid_extractor(weights)
+            return clean_fid_extractor(weights, device)
         case "torchvision_inception":
-            return torchvision_extractor(weights)
+            return torchvision_extractor(weights, device)
     raise UserError(f"metrics.extractors names '{name}', which is unknown; use {' or '.join(FEATURE_SPACES)}")
 
 
@@ -96,7 +97,7 @@ def judge_extractor(judge: nn.Module, sha256: str = "") -> Extractor:
     )
 
 
-def clean_fid_extractor(weights: Path) -> Extractor:
+def clean_fid_extractor(weights: Path, device: torch.device | str = "cpu") -> Extractor:
     """Return the features of clean-fid's mode ``clean``, by its own resizer and its own wrapper of the network.
 
     Raises:
@@ -109,7 +110,6 @@ def clean_fid_extractor(weights: Path) -> Extractor:
     sha256 = check_weights(name, weights)
     if weights.name != "inception-2015-12-05.pt":
         raise UserError(f"{weights} must be called inception-2015-12-05.pt, for clean-fid looks for that; rename it")
-    device = best_device()
     network, resize = InceptionV3W(str(weights.parent), download=False).to(device).eval(), build_resizer("clean")
 
     @torch.no_grad()
@@ -131,7 +131,7 @@ def clean_fid_extractor(weights: Path) -> Extractor:
     )
 
 
-def torchvision_extractor(weights: Path) -> Extractor:
+def torchvision_extractor(weights: Path, device: torch.device | str = "cpu") -> Extractor:
     """Return the features of torchvision's Inception v3 as torcheval's ``FrechetInceptionDistance`` takes them.
 
     Raises:
@@ -148,7 +148,6 @@ def torchvision_extractor(weights: Path) -> Extractor:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights} does not hold torchvision's Inception v3 ({first_line}); fetch it again") from error
     network.fc = nn.Identity()
-    device = best_device()
     network.to(device).eval()
 
     @torch.no_grad()
@@ -168,8 +167,3 @@ def torchvision_extractor(weights: Path) -> Extractor:
             "preprocessing": "[0, 1], bilinear without antialiasing to 299x299, torchvision's transform_input",
         },
     )
-
-
-def best_device() -> torch.device:
-    """Return the graphics card where there is one."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,6 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nonrobust_guidance.data import load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.intervals import resampled_interval
 from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
@@ -45,9 +46,10 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
         UserError: if a file is missing, truncated or of another kind.
     """
     settings, bootstrap = config["metrics"], config["metrics"]["bootstrap"]
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
+    device = choose_device(config.get("device", "auto"))
+    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
     names = [name for name in config["classifiers"] if name != settings["judge"]]
-    classifiers = {name: load_classifier(checkpoints / name) for name in names}
+    classifiers = {name: load_classifier(checkpoints / name, device) for name in names}
     test = load_split(data_folder, "test")
     # From all of the split, which a folder of images may have in the order of its classes.
     chosen = noise_levels(len(test.images), settings["num_noise_images"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from nonrobust_guidance.cards import CARD_FILE, read_card
+from nonrobust_guidance.cards import read_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Cell, list_cells
@@ -40,7 +40,7 @@ def row_of(cell: Cell, scores_folder: Path, samples_folder: Path) -> dict[str, A
         UserError: if a card is missing, or the samples that were scored are not those that were drawn.
     """
     path = cell.path(samples_folder)
-    drawn, scored = read_card(path.with_name(CARD_FILE)), read_card(scores_folder / f"{cell.method.name}.json")
+    drawn, scored = read_card(path.with_suffix(".json")), read_card(scores_folder / f"{cell.method.name}.json")
     samples = scored["inputs"].get(path.relative_to(samples_folder).as_posix())
     if samples is None or samples != drawn["sha256"].get(path.name):
         raise UserError(f"{path} was changed between drawing and scoring; delete it, and it is drawn and scored again")

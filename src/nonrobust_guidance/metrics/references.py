@@ -12,6 +12,7 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
@@ -50,7 +51,14 @@ class Reference:
         return KernelDistance(self.rows)
 
 
-def measure_references(extractor: str, data_folder: Path, weights: Path, num_rows: int, output_folder: Path) -> None:
+def measure_references(
+    extractor: str,
+    data_folder: Path,
+    weights: Path,
+    num_rows: int,
+    output_folder: Path,
+    device: torch.device | str = "cpu",
+) -> None:
     """Measure the training images in a feature space and write ``all.safetensors`` and a file for each class.
 
     The images are read in batches, and of their features no more than the rows that are kept stay in memory.
@@ -61,6 +69,7 @@ def measure_references(extractor: str, data_folder: Path, weights: Path, num_row
         weights: the extractor's, as for `load_extractor`.
         num_rows: rows to keep of each file's training images and of its test images.
         output_folder: where the files go, each written atomically.
+        device: where the network runs.
 
     Raises:
         UserError: if data or weights are missing or wrong, or a class has fewer than two training images.
@@ -69,7 +78,7 @@ def measure_references(extractor: str, data_folder: Path, weights: Path, num_row
     for label, name in enumerate(train.classes):
         if np.sum(train.labels == label) < 2:
             raise UserError(f"the data have fewer than two {name} images to train on; raise dataset.num_images")
-    network = load_extractor(extractor, weights)
+    network = load_extractor(extractor, weights, device)
     moments, rows = read_features(network, train, num_rows, SEED)
     _, test_rows = read_features(network, test, num_rows, SEED + 1)
     provenance = network.provenance | {"manifest_sha256": sha256_of(data_folder / "manifest.json"), "split": "train"}

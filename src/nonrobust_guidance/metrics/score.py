@@ -15,16 +15,17 @@ from tqdm import tqdm
 
 from nonrobust_guidance.cards import weights_hash, write_card
 from nonrobust_guidance.data import Split, load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
 from nonrobust_guidance.metrics.distances import SampleDistances, Yardstick
 from nonrobust_guidance.metrics.extractors import load_extractor
-from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
-from nonrobust_guidance.metrics.samples import load_samples
+from nonrobust_guidance.metrics.judging import class_probabilities, device_of, summarize_probabilities
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.models import load_classifier
+from nonrobust_guidance.sampling.files import load_samples
 
 
 def score_method(
@@ -54,7 +55,7 @@ def score_method(
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
-    judge = load_classifier(checkpoints / config["metrics"]["judge"])
+    judge = load_classifier(checkpoints / config["metrics"]["judge"], choose_device(config.get("device", "auto")))
     scorer = Scorer(config, load_split(data_folder, "train"), judge, checkpoints)
     yardsticks = list(open_yardsticks(config, data_folder, checkpoints, weights))
     cells = [cell for cell in list_cells(config) if cell.method.name == method]
@@ -99,10 +100,11 @@ def open_yardsticks(
     Raises:
         UserError: if weights or references are missing or not the right ones.
     """
-    metrics = config["metrics"]
+    metrics, device = config["metrics"], choose_device(config.get("device", "auto"))
     for name in metrics["extractors"]:
         file = weights / INCEPTION_WEIGHTS[name].name if name in INCEPTION_WEIGHTS else checkpoints / metrics["judge"]
-        yield Yardstick(load_extractor(name, file), data_folder, config["sampling"]["targets"], metrics)
+        extractor = load_extractor(name, file, device)
+        yield Yardstick(extractor, data_folder, config["sampling"]["targets"], metrics)
 
 
 class Scorer:
@@ -160,7 +162,7 @@ class Scorer:
         if not name:
             return None
         if name not in self.guides:
-            self.guides[name] = load_classifier(self.checkpoints / name)
+            self.guides[name] = load_classifier(self.checkpoints / name, device_of(self.judge))
         return class_probabilities(self.guides[name], images)
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nonrobust_guidance.data import load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import ClassifierGuidance, Stabilizer
 from nonrobust_guidance.guidance.classifier import At
@@ -65,14 +66,14 @@ def measure_sensitivity(config: Mapping[str, Any], data_folder: Path, checkpoint
         UserError: if a file is missing, truncated or of another kind.
     """
     settings, bootstrap = config["metrics"]["sensitivity"], config["metrics"]["bootstrap"]
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
+    device = choose_device(config.get("device", "auto"))
+    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
     schedule = schedule.respaced(config["sampling"]["steps"])
     names = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
-    classifiers = {name: load_classifier(checkpoints / name) for name in names}
+    classifiers = {name: load_classifier(checkpoints / name, device) for name in names}
     test = load_split(data_folder, "test")
     # From all of the split, which a folder of images may have in the order of its classes.
     chosen = noise_levels(len(test.images), settings["num_images"])
-    device = network_device(unet, None)
     x_0, labels = to_unit_range(test.images[chosen]).to(device), torch.from_numpy(np.asarray(test.labels[chosen]))
     eps = SampleNoise(bootstrap["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0).to(device)
     observers = list_observers(unet, schedule, classifiers, labels, tuple(x_0.shape[1:]), stabilizers_of(config))

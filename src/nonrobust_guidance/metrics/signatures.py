@@ -20,16 +20,17 @@ from torch import nn
 from tqdm import tqdm
 
 from nonrobust_guidance.data import Split, load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import REAL, REAL_JUDGED, Cell, guide_of, list_cells
 from nonrobust_guidance.metrics.colours import colour_distance
-from nonrobust_guidance.metrics.judging import class_probabilities
+from nonrobust_guidance.metrics.judging import class_probabilities, device_of
 from nonrobust_guidance.metrics.observed import Observed, RealClass, colours_of, require_judge
-from nonrobust_guidance.metrics.samples import load_samples
 from nonrobust_guidance.metrics.shifts import compare_colours, compare_factors, share
 from nonrobust_guidance.models import load_classifier
 from nonrobust_guidance.models.judge import Judge
+from nonrobust_guidance.sampling.files import load_samples
 
 NONE = "none of these"
 # Of one ball, the contrast is proportional to the diameter: blank is less than half of nearly the smallest.
@@ -64,7 +65,12 @@ def measure_signatures(
     """
     train, test = load_split(data_folder, "train"), load_split(data_folder, "test")
     folder = checkpoints / config["metrics"]["judge"]
-    judge = require_judge(load_classifier(folder), str(folder), train.classes, train.factor_names)
+    judge = require_judge(
+        load_classifier(folder, choose_device(config.get("device", "auto"))),
+        str(folder),
+        train.classes,
+        train.factor_names,
+    )
     meter = SignatureMeter(config, train, test, judge, checkpoints)
     rows, listed = [], [meter.list_real(target) for target in config["sampling"]["targets"]]
     for cell in tqdm(list_cells(config), desc="measure signatures", unit="cell"):
@@ -176,7 +182,7 @@ class SignatureMeter:
         if not guide:
             return np.zeros(0, dtype=bool)
         if guide not in self.guides:
-            self.guides[guide] = load_classifier(self.checkpoints / guide)
+            self.guides[guide] = load_classifier(self.checkpoints / guide, device_of(self.judge))
         called = class_probabilities(self.guides[guide], images).argmax(axis=1)
         return (called == label) & (seen.called != label)
 

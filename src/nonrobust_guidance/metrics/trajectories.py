@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.stabilizers import direction_and_norm
@@ -58,10 +59,11 @@ def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Pa
     """
     sampling, metrics = config["sampling"], config["metrics"]
     num_samples, bootstrap = metrics["trajectories"]["num_samples"], metrics["bootstrap"]
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"])
+    device = choose_device(config.get("device", "auto"))
+    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
     entry = sampling["methods"][method]
     schedule = schedule.respaced(entry["steps"])
-    classifier = load_classifier(checkpoints / entry["classifier"])
+    classifier = load_classifier(checkpoints / entry["classifier"], device)
     scale, target, seed = middle_scale(entry["scales"]), sampling["targets"][0], sampling["seeds"][0]
     guidance = build_guidance(classifier, config["dataset"]["classes"].index(target), scale, entry)
     batches = split_batches(num_samples, sampling["batch_size"])

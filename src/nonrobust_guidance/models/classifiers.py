@@ -19,13 +19,15 @@ from torchvision import models
 
 from nonrobust_guidance.cards import write_checkpoint_card
 from nonrobust_guidance.data import Split, load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.diffusion import add_noise
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
-from nonrobust_guidance.models.training import HISTORY_FILE, Objective, clear_state, train, write_history
+from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
 
@@ -53,20 +55,26 @@ class CrossEntropy:
     def accuracy(self, held_out: Split, seed: int) -> float:
         """Return the share of held-out images, noised as in training, that the model gets right."""
         generator, right = torch.Generator().manual_seed(seed), 0
+        device = next(self.model.parameters(), torch.empty(0)).device
         for start in range(0, len(held_out.images), VALIDATION_BATCH):
             batch = slice(start, start + VALIDATION_BATCH)
-            logits = self.model(self.inputs(held_out.images[batch], generator))
+            logits = self.model(self.inputs(held_out.images[batch], generator).to(device)).cpu()
             guesses = logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
             right += int((guesses == torch.from_numpy(np.asarray(held_out.labels[batch]))).sum())
         return right / len(held_out.images)
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the loss of the batch at ``indices``."""
-        logits = self.model(self.inputs(self.split.images[indices], generator)).float()
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return what the model is trained on, (B, 3, H, W), and the labels (B,)."""
         labels = torch.from_numpy(np.asarray(self.split.labels[indices]))
+        return self.inputs(self.split.images[indices], generator), labels
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return the cross-entropy of each example, (B,)."""
+        inputs, labels = batch
+        logits = model(inputs).float()
         if logits.shape[1] == 1:
-            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float())
-        return F.cross_entropy(logits, labels)
+            return F.binary_cross_entropy_with_logits(logits[:, 0], labels.float(), reduction="none")
+        return F.cross_entropy(logits, labels, reduction="none")
 
 
 def train_classifier(config: dict[str, Any], name: str, data_folder: Path, output_folder: Path) -> None:
@@ -99,12 +107,13 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
         objective = CrossEntropy(model, split, schedule if settings["noised"] else None)
         held_out = load_split(data_folder, "validation")
         validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
-    history = train(objective, settings["training"], output_folder, f"train {name}", validate)
-    save_classifier(network_of(model), card, output_folder)
+    device = choose_device(config.get("device", "auto"), exact=False)
+    history = train(objective, settings["training"], output_folder, f"train {name}", validate, device)
+    save_classifier(network_of(model.cpu()), card, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     configuration = dict(settings) | ({"schedule": config["diffusion"]["schedule"]} if settings["noised"] else {})
     made = ["config.json", "model.safetensors", HISTORY_FILE]
-    write_checkpoint_card(output_folder, configuration, history, data_folder / "manifest.json", made)
+    write_checkpoint_card(output_folder, configuration, history, data_folder / "manifest.json", made, device.type)
     clear_state(output_folder)
 
 
@@ -143,7 +152,7 @@ def save_classifier(network: nn.Module, card: Mapping[str, Any], folder: Path) -
     write_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
 
 
-def load_classifier(folder: Path) -> nn.Module:
+def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Module:
     """Read a checkpoint: a classifier in evaluation mode, without gradients, of images (B, 3, H, W) in [-1, 1].
 
     Raises:
@@ -169,7 +178,7 @@ def load_classifier(folder: Path) -> nn.Module:
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights ({first_line}); make it again") from error
-    return ready_to_guide(model)
+    return ready_to_guide(model).to(device)
 
 
 def ready_to_guide(model: nn.Module) -> nn.Module:

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import PartialState
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nonrobust_guidance.cards import write_checkpoint_card
 from nonrobust_guidance.data import load_split
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.images import to_unit_range
-from nonrobust_guidance.models.training import HISTORY_FILE, clear_state, train, write_history
+from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.schedule import Schedule
 
 CHECKPOINT_FILES = (
@@ -64,14 +67,17 @@ class NoisePrediction:
         self.model, self.images, self.num_examples = model, images, len(images)
         self.alpha_bar = torch.as_tensor(schedule.alpha_bars)
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the loss of the batch at ``indices``."""
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return x_t and eps, both (B, C, H, W), and t (B,)."""
         x_0 = to_unit_range(self.images[indices])
         t = torch.randint(len(self.alpha_bar), (len(x_0),), generator=generator)
         eps = torch.randn(x_0.shape, generator=generator)
-        x_t = add_noise(x_0, eps, self.alpha_bar[t])
-        predicted = self.model(x_t, t).sample
-        return F.mse_loss(predicted.float(), eps)
+        return add_noise(x_0, eps, self.alpha_bar[t]), eps, t
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return the mean squared error of each example's predicted noise, (B,)."""
+        x_t, eps, t = batch
+        return F.mse_loss(model(x_t, t).sample.float(), eps, reduction="none").mean((1, 2, 3))
 
 
 def add_noise(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
@@ -98,12 +104,14 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
         clip_sample=True,
     )
     objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
-    history = train(objective, settings["training"], output_folder, f"train {settings['name']}")
+    device = choose_device(config.get("device", "auto"), exact=False)
+    history = train(objective, settings["training"], output_folder, f"train {settings['name']}", device=device)
+    if not PartialState().is_main_process:
+        return
     save_diffusion(unet, scheduler, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
-    write_checkpoint_card(
-        output_folder, settings, history, data_folder / "manifest.json", [*CHECKPOINT_FILES, HISTORY_FILE]
-    )
+    made = [*CHECKPOINT_FILES, HISTORY_FILE]
+    write_checkpoint_card(output_folder, settings, history, data_folder / "manifest.json", made, device.type)
     clear_state(output_folder)
 
 
@@ -111,7 +119,7 @@ def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) ->
     """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent."""
     temporary = folder / ".saving"
     shutil.rmtree(temporary, ignore_errors=True)
-    DDPMPipeline(unet, scheduler).save_pretrained(temporary)
+    DDPMPipeline(unet.cpu(), scheduler).save_pretrained(temporary)
     for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
         target = folder / file.relative_to(temporary)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +127,7 @@ def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) ->
     shutil.rmtree(temporary)
 
 
-def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
+def load_diffusion(folder: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, Schedule]:
     """Read a diffusers folder: the U-Net, in evaluation mode and without gradients, and its schedule.
 
     Raises:
@@ -136,7 +144,7 @@ def load_diffusion(folder: Path) -> tuple[UNet2DModel, Schedule]:
         raise UserError(
             f"{folder} cannot be read as a diffusers folder ({_first_line(error)}); make it again"
         ) from error
-    return unet, schedule
+    return unet.to(device), schedule
 
 
 def read_unet(folder: Path) -> UNet2DModel:

@@ -12,4 +12,4 @@ def to_unit_range(images: np.ndarray) -> Tensor:
 
 def to_uint8(images: Tensor) -> np.ndarray:
     """Map float images (N, C, H, W) in [-1, 1] to uint8 (N, H, W, C), rounded to the nearest."""
-    return images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+    return images.clamp(-1, 1).add(1).mul(127.5).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import cast
 
 import numpy as np
 import torch
@@ -86,7 +87,7 @@ def encode_factors(factors: Tensor, names: Sequence[str]) -> Tensor:
         angle_harmonics(column) if name in CIRCULAR else column[:, None]
         for column, name in zip(factors.unbind(1), names, strict=True)
     ]
-    return torch.cat(columns, 1)
+    return torch.cat([factors[:, :0], *columns], 1)
 
 
 def decode_factors(code: Tensor, names: Sequence[str]) -> Tensor:
@@ -116,19 +117,29 @@ class JudgeObjective:
         """Take the judge and the data."""
         self.model, self.split, self.num_examples = model, split, len(split.images)
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the loss: five eighths of the batch stay real with mild jitter, the rest is spoilt."""
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return images (B, 3, H, W), five eighths of them real with mild jitter and the rest spoilt, and their truth.
+
+        That is: labels (B,), encoded factors (B, code_size), and the weight (B,) of each image's factors, 0 for a
+        spoilt one.
+        """
         x = to_unit_range(self.split.images[indices])
         labels = torch.from_numpy(np.asarray(self.split.labels[indices]))
         num_real = max(1, 5 * len(x) // 8)
         images = torch.cat([jitter(x[:num_real], generator), spoil(x[num_real:], generator)])
         labels[num_real:] = len(self.split.classes)
-        hidden = F.silu(self.model.features(images))
-        loss = F.cross_entropy(self.model.classes(hidden).float(), labels)
-        if self.model.factors is None:
-            return loss
-        truth = encode_factors(
-            torch.from_numpy(np.asarray(self.split.factors[indices[:num_real]])),
-            self.split.factor_names,
-        )
-        return loss + FACTOR_WEIGHT * F.mse_loss(self.model.factors(hidden[:num_real]).float(), truth)
+        factors = torch.from_numpy(np.asarray(self.split.factors[indices]))
+        weights = torch.zeros(len(x))
+        weights[:num_real] = len(x) / num_real
+        return images, labels, encode_factors(factors, self.split.factor_names), weights
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return each image's loss, (B,)."""
+        judge = cast(Judge, model)
+        images, labels, truth, weights = batch
+        hidden = F.silu(judge.features(images))
+        losses = F.cross_entropy(judge.classes(hidden).float(), labels, reduction="none")
+        if judge.factors is None:
+            return losses
+        errors = F.mse_loss(judge.factors(hidden).float(), truth, reduction="none").mean(1)
+        return losses + FACTOR_WEIGHT * weights * errors

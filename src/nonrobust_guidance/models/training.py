@@ -1,36 +1,32 @@
-"""One training loop for every model: steps define it, a kill does not change it."""
+"""One training loop for every model: steps define it, neither a kill nor the number of devices changes it."""
 
 from __future__ import annotations
 
 import contextlib
 import csv
 import hashlib
-import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from nonrobust_guidance.fetching import RECORD
+from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.models.resuming import STATE_FILE, TrainingState, stop_signals
 
 REPORT_EVERY = 50
-STATE_FILE = "training-state.safetensors"
 HISTORY_FILE = "history.csv"
+CPU = torch.device("cpu")
 
 
 class Objective(Protocol):
-    """What is trained: a model, and its loss on a batch.
-
-    ``loss`` gets the indices of the batch (B,) and a CPU generator that belongs to this step alone.
-    """
+    """What is trained: a model, what a step shows it, and its loss on that."""
 
     num_examples: int
 
@@ -39,8 +35,18 @@ class Objective(Protocol):
         """The network whose weights are trained."""
         ...
 
-    def loss(self, indices: np.ndarray, generator: torch.Generator) -> Tensor:
-        """Return the scalar loss of the batch."""
+    def batch(self, indices: np.ndarray, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """Return what the network and its loss need of the examples at ``indices`` (B,): tensors (B, ...) on the CPU.
+
+        All that is random comes from ``generator``, which belongs to this step alone.
+        """
+        ...
+
+    def losses(self, model: nn.Module, *batch: Tensor) -> Tensor:
+        """Return the loss of each example of a batch or of a part of it, (B,); their mean is what is minimized.
+
+        ``model`` is the network, wrapped where several processes train it.
+        """
         ...
 
 
@@ -50,67 +56,126 @@ def train(
     folder: Path,
     name: str,
     validate: Callable[[], float] | None = None,
+    device: torch.device = CPU,
 ) -> list[dict[str, float]]:
     """Train in place and return the history; with the same settings and thread count the weights are the same.
 
     The order of the examples and all noise are functions of (seed, step), so a training that is killed goes on from
-    its last state in ``folder`` and ends with the weights of one that was never killed. At the end the model holds
-    the averaged weights where ``ema_decay`` is set.
+    its last state in ``folder`` and ends with the weights of one that was never killed; SIGTERM and SIGUSR1 let it save
+    its state before it ends. At the end the model holds the averaged weights where ``ema_decay`` is set.
+
+    Under `accelerate`, each of several processes takes its share of every batch, and each share comes in
+    ``accumulation`` parts: the gradient is that of the whole batch whatever their number, up to rounding.
 
     Args:
         objective: model and loss.
-        settings: seed, steps, batch_size, learning_rate, warmup_steps, weight_decay, gradient_clip, ema_decay (or
-            None), precision (fp32, bf16 or auto), checkpoint_every; early_stopping, None or min_epochs and min_gain.
+        settings: seed, steps, batch_size (of all processes together), learning_rate, warmup_steps, weight_decay,
+            gradient_clip, ema_decay (or None), precision (fp32, bf16 or auto), checkpoint_every, accumulation;
+            early_stopping, None or min_epochs and min_gain.
         folder: where ``training-state.safetensors`` lies while the training runs.
         name: shown beside the progress bar.
         validate: gives the accuracy of the model, in [0, 1], on images that it is not trained on; for early_stopping.
+        device: where to train; of several processes each takes its own device of that kind.
 
     Returns:
         Rows with step, loss (mean since the row before) and learning_rate, and validation_accuracy at the end of an
         epoch if that may be the last.
+
+    Raises:
+        UserError: if the batch cannot be shared out evenly, or after a signal to stop, with the state saved.
     """
-    model, steps, decay = objective.model, settings["steps"], settings["ema_decay"]
-    model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
-    average = {key: value.clone() for key, value in model.state_dict().items()} if decay else {}
+    accelerator = Accelerator(cpu=device.type == "cpu")
+    size, accumulation = min(settings["batch_size"], objective.num_examples), settings.get("accumulation", 1)
+    require_even_parts(size, accelerator.num_processes, accumulation)
+    network, steps, decay = objective.model.to(accelerator.device), settings["steps"], settings["ema_decay"]
+    network.train()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
+    average = {key: value.clone() for key, value in network.state_dict().items()} if decay else {}
     state = TrainingState(folder / STATE_FILE, settings, objective.num_examples)
-    start, history, unreported = state.restore(model, optimizer, average)
+    start, history, unreported = state.restore(network, optimizer, average)
     losses = [torch.tensor(loss) for loss in unreported]
+    model, stepper = accelerator.prepare(network, optimizer)
     stopping = settings.get("early_stopping") if validate else None
-    epoch = objective.num_examples // min(settings["batch_size"], objective.num_examples)
-    bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, unit="step")
-    for step in bar:
-        rate = learning_rate(step, settings)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        with step_randomness(settings["seed"], step) as generator, autocast(settings["precision"]):
-            loss = objective.loss(batch_indices(step, objective.num_examples, settings), generator)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), settings["gradient_clip"])
-        optimizer.step()
-        if decay:
-            update_average(average, model, min(decay, (1 + step) / (10 + step)))
-        losses.append(loss.detach())
-        validating = validate is not None and stopping and (step + 1) % epoch == 0
-        if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps or validating:
-            mean = torch.stack(losses).mean().item()
-            losses.clear()
-            history.append({"step": step + 1, "loss": mean, "learning_rate": rate})
-            bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
-        if validate is not None and stopping and validating:
-            model.eval()
-            history[-1]["validation_accuracy"] = validate()
-            model.train()
-            if has_converged(history, **stopping):
+    epoch = objective.num_examples // size
+    is_main, alone = accelerator.is_main_process, accelerator.num_processes == 1
+    bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, unit="step", disable=not is_main)
+    with stop_signals() as told_to_stop:
+        for step in bar:
+            rate = learning_rate(step, settings)
+            for group in stepper.param_groups:
+                group["lr"] = rate
+            stepper.zero_grad(set_to_none=True)
+            with step_randomness(settings["seed"], step) as generator:
+                batch = objective.batch(batch_indices(step, objective.num_examples, settings), generator)
+                parts = parts_of(batch, accelerator.process_index, accelerator.num_processes, accumulation)
+                loss = accumulate_gradient(accelerator, model, objective, parts, settings["precision"])
+            accelerator.clip_grad_norm_(model.parameters(), settings["gradient_clip"])
+            stepper.step()
+            if decay:
+                update_average(average, network, min(decay, (1 + step) / (10 + step)))
+            # One decision of all processes, for one that went on alone would wait for the others forever.
+            told = torch.tensor(float(told_to_stop()), device=loss.device)
+            loss, told = accelerator.reduce(torch.stack([loss, told]), "mean") if not alone else (loss, told)
+            losses.append(loss.cpu())
+            validating = validate is not None and stopping and (step + 1) % epoch == 0
+            if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps or validating:
+                mean = torch.stack(losses).mean().item()
+                losses.clear()
+                history.append({"step": step + 1, "loss": mean, "learning_rate": rate})
+                bar.set_postfix(loss=f"{mean:.4f}", refresh=False)
+            if validate is not None and stopping and validating:
+                network.eval()
+                history[-1]["validation_accuracy"] = validate()
+                network.train()
+                if has_converged(history, **stopping):
+                    bar.close()
+                    break
+            is_told = bool(told) and step + 1 < steps
+            if is_main and step + 1 < steps and (is_told or (step + 1) % settings["checkpoint_every"] == 0):
+                state.save(step + 1, history, [loss.item() for loss in losses], network, optimizer, average)
+            if is_told:
                 bar.close()
-                break
-        if (step + 1) % settings["checkpoint_every"] == 0 and step + 1 < steps:
-            state.save(step + 1, history, [loss.item() for loss in losses], model, optimizer, average)
+                raise UserError(f"{name} was told to stop and saved its state after step {step + 1}; start it again")
     if decay:
-        model.load_state_dict(average)
-    model.eval()
+        network.load_state_dict(average)
+    network.eval()
     return history
+
+
+def require_even_parts(batch_size: int, processes: int, accumulation: int) -> None:
+    """Check that a batch can be shared out evenly.
+
+    Raises:
+        UserError: if it cannot.
+    """
+    if batch_size % (processes * accumulation):
+        raise UserError(
+            f"a batch of {batch_size} cannot be shared out over {processes} processes in {accumulation} parts each; "
+            "give training.batch_size a multiple of their product"
+        )
+
+
+def parts_of(batch: Sequence[Tensor], process: int, processes: int, accumulation: int) -> list[list[Tensor]]:
+    """Return a process's parts of a batch: ``accumulation`` lists of tensors (B / processes / accumulation, ...)."""
+    rows = len(batch[0]) // (processes * accumulation)
+    starts = range(process * accumulation * rows, (process + 1) * accumulation * rows, rows)
+    return [[tensor[start : start + rows] for tensor in batch] for start in starts]
+
+
+def accumulate_gradient(
+    accelerator: Accelerator, model: nn.Module, objective: Objective, parts: list[list[Tensor]], precision: str
+) -> Tensor:
+    """Add up the gradient of this process's parts, averaged over the processes, and return the parts' mean loss."""
+    total = torch.zeros((), device=accelerator.device)
+    for number, part in enumerate(parts, 1):
+        meeting = contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(model)
+        with meeting:
+            with autocast(precision, accelerator.device):
+                losses = objective.losses(model, *(tensor.to(accelerator.device) for tensor in part))
+            loss = losses.mean() / len(parts)
+            accelerator.backward(loss)
+        total += loss.detach()
+    return total
 
 
 def has_converged(history: list[dict[str, float]], min_epochs: int, min_gain: float) -> bool:
@@ -146,11 +211,18 @@ def step_randomness(seed: int, step: int) -> Iterator[torch.Generator]:
         yield torch.Generator().manual_seed(number + 1)
 
 
-def autocast(precision: str) -> contextlib.AbstractContextManager[Any]:
-    """Return the context the network runs in: fp32, bf16, or auto, which is bf16 on a CPU that computes in it."""
+def autocast(precision: str, device: torch.device = CPU) -> contextlib.AbstractContextManager[Any]:
+    """Return the context the network runs in: fp32, bf16, or auto, which is bf16 where the device computes in it."""
     if precision == "auto":
-        precision = "bf16" if torch.cpu.get_capabilities().get("avx512_bf16") else "fp32"
-    return torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision == "bf16")
+        precision = "bf16" if computes_in_bf16(device) else "fp32"
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+
+
+def computes_in_bf16(device: torch.device) -> bool:
+    """Return whether the device has instructions for bfloat16, so that it is faster in it."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("avx512_bf16"))
 
 
 @torch.no_grad()
@@ -161,70 +233,6 @@ def update_average(average: dict[str, Tensor], model: nn.Module, decay: float) -
             average[key].lerp_(value, 1 - decay)
         else:
             average[key].copy_(value)
-
-
-class TrainingState:
-    """The file from which a killed training goes on; settings that changed make it void."""
-
-    def __init__(self, path: Path, settings: dict[str, Any], num_examples: int) -> None:
-        """Name the file; the settings and the number of examples decide whether a state found there is ours."""
-        self.path = path
-        relevant = {key: value for key, value in settings.items() if key != "checkpoint_every"}
-        self.fingerprint = json.dumps([relevant, num_examples], sort_keys=True)
-
-    def save(
-        self,
-        step: int,
-        history: list[dict[str, float]],
-        unreported: list[float],
-        model: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        average: dict[str, Tensor],
-    ) -> None:
-        """Write all that the next step depends on, and the losses since the last row of the history, atomically."""
-        moments = {f"{i}.{key}": value for i, s in optimizer.state_dict()["state"].items() for key, value in s.items()}
-        parts = {"model": model.state_dict(), "average": average, "optimizer": moments}
-        tensors = {f"{part}/{k}": v.contiguous().clone() for part, group in parts.items() for k, v in group.items()}
-        progress = {"step": step, "history": history, "unreported": unreported}
-        metadata = {"progress": json.dumps(progress), "fingerprint": self.fingerprint}
-        write_atomically(self.path, lambda path: save_file(tensors, path, metadata=metadata))
-
-    def restore(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
-    ) -> tuple[int, list[dict[str, float]], list[float]]:
-        """Load the state into the arguments and return (next step, history, losses since its last row).
-
-        Where there is no state of ours that is (0, [], []), and the arguments stay as they are.
-        """
-        if not self.path.is_file():
-            return 0, [], []
-        try:
-            with safe_open(self.path, "pt") as file:
-                metadata = file.metadata()
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-        except SafetensorError:
-            return 0, [], []
-        if metadata.get("fingerprint") != self.fingerprint:
-            return 0, [], []
-
-        def part(name: str) -> dict[str, Tensor]:
-            return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
-
-        model.load_state_dict(part("model"))
-        average.update(part("average"))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, tensor in part("optimizer").items():
-            index, _, field = key.partition(".")
-            moments.setdefault(int(index), {})[field] = tensor
-        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
-        progress = json.loads(metadata["progress"])
-        return progress["step"], progress["history"], progress["unreported"]
-
-
-def clear_state(folder: Path) -> None:
-    """Remove the training state, once what was trained is saved, and the record of weights that were fetched before."""
-    (folder / STATE_FILE).unlink(missing_ok=True)
-    (folder / RECORD).unlink(missing_ok=True)
 
 
 def write_history(path: Path, history: list[dict[str, float]]) -> None:

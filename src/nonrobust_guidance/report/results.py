@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.metrics.samples import load_samples
 from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.sampling.files import load_samples
 
 ALL_TARGETS = "all targets"
 CELL = ("method", "scale", "target", "seed")

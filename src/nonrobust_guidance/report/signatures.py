@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import REAL_JUDGED, Cell, Method
 from nonrobust_guidance.metrics.intervals import Interval, difference, mean_of
-from nonrobust_guidance.metrics.samples import load_samples
 from nonrobust_guidance.metrics.seeds import share_over_seeds
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best, read_table
 from nonrobust_guidance.report.wording import method_labels
+from nonrobust_guidance.sampling.files import load_samples
 
 ENDS = ("", "_low", "_high", "_real")
 FIRST = 64

@@ -6,7 +6,6 @@ import hashlib
 import json
 import shutil
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nonrobust_guidance.cards import CARD_FILE, weights_hash, write_card
+from nonrobust_guidance.cards import weights_hash, write_card
+from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
 from nonrobust_guidance.models import load_classifier, load_diffusion
 from nonrobust_guidance.models.images import to_uint8
+from nonrobust_guidance.sampling.shards import save_samples
 from nonrobust_guidance.sampling.trajectory import trajectory
 
 UNGUIDED_TARGET = "any"
@@ -34,52 +35,69 @@ STABILIZERS = {
 
 
 def draw_samples(
-    config: dict[str, Any], method: str, scale: float, seed: int, checkpoints: Path, output_folder: Path
+    config: dict[str, Any],
+    method: str,
+    scale: float,
+    seed: int,
+    checkpoints: Path,
+    output_folder: Path,
+    indices: range | None = None,
 ) -> None:
     """Draw every target of a cell into ``<output_folder>/<target>.npz``: ``arr_0``, uint8 (N, H, W, 3), rounded.
 
-    Beside them goes ``card.json``, which says what they were drawn with.
+    Beside each file goes ``<target>.json``, the card that says what it was drawn with.
 
-    Sample i is a function of (seed, i) alone. Finished batches wait beside the file, so that a job that was killed
-    goes on where it stopped and writes the same file.
+    Sample i is a function of (seed, i) alone, so a shard holds what the whole cell has at its indices. Finished batches
+    wait beside the file, so that a job that was killed goes on where it stopped and writes the same file.
+
+    Args:
+        config: the run's validated configuration.
+        method: a key of ``sampling.methods``.
+        scale: of the guidance.
+        seed: of all noise.
+        checkpoints: a folder for each model.
+        output_folder: where the files go, each written atomically.
+        indices: the samples to draw, a shard of the cell; left out, all.
 
     Raises:
         UserError: if a checkpoint is missing or damaged.
     """
     sampling, settings = config["sampling"], config["sampling"]["methods"][method]
     diffusion = checkpoints / config["diffusion"]["name"]
-    unet, schedule = load_diffusion(diffusion)
+    device = choose_device(config.get("device", "auto"))
+    unet, schedule = load_diffusion(diffusion, device)
     schedule = schedule.respaced(settings["steps"])
     options = chain_options(sampling)
     origin = [diffusion]
     guidances: dict[str, ClassifierGuidance | None] = {UNGUIDED_TARGET: None}
     if settings["classifier"]:
         origin.append(checkpoints / settings["classifier"])
-        classifier, classes = load_classifier(origin[-1]), config["dataset"]["classes"]
+        classifier, classes = load_classifier(origin[-1], device), config["dataset"]["classes"]
         guidances = {
             target: build_guidance(classifier, classes.index(target), scale, settings) for target in sampling["targets"]
         }
-    batches = split_batches(settings["num_samples"], sampling["batch_size"])
+    indices = range(settings["num_samples"]) if indices is None else indices
+    batches = split_batches(indices, sampling["batch_size"])
     relevant = {"method": settings, "scale": scale, "seed": seed, **options}
     digest = fingerprint(relevant, origin)
+    inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
         for target, guidance in guidances.items():
             parts = Parts(output_folder / f".{target}.parts", digest)
-            for indices in batches:
-                if parts.has(indices):
+            for batch in batches:
+                if parts.has(batch):
                     bar.update(len(schedule))
                     continue
                 steps = trajectory(
-                    unet, schedule, len(indices), seed, guidance=guidance, first_index=indices.start, **options
+                    unet, schedule, len(batch), seed, guidance=guidance, first_index=batch.start, **options
                 )
                 for step in steps:
                     images = step.x
                     bar.update()
-                parts.save(indices, to_uint8(images))
-            write_atomically(output_folder / f"{target}.npz", partial(save_npz, images=parts.merge(batches)))
+                parts.save(batch, to_uint8(images))
+            save_samples(output_folder / f"{target}.npz", [parts.load(batch) for batch in batches])
+            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npz"], device.type)
             parts.clear()
-    inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
-    write_card(output_folder / CARD_FILE, relevant, inputs, [f"{target}.npz" for target in guidances])
 
 
 def chain_options(sampling: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,9 +109,9 @@ def chain_options(sampling: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def split_batches(num_samples: int, batch_size: int) -> list[range]:
+def split_batches(indices: range, batch_size: int) -> list[range]:
     """Return the sample indices of each batch, the last one perhaps shorter."""
-    return [range(i, min(i + batch_size, num_samples)) for i in range(0, num_samples, batch_size)]
+    return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
 
 
 def build_guidance(classifier: nn.Module, target: int, scale: float, settings: dict[str, Any]) -> ClassifierGuidance:
@@ -113,12 +131,6 @@ def build_guidance(classifier: nn.Module, target: int, scale: float, settings: d
 def build_stabilizer(settings: list[dict[str, Any]]) -> Stabilizer:
     """Return the chain of stabilizers that a method names, each with its own arguments."""
     return chain(*(STABILIZERS[s["name"]](**{k: v for k, v in s.items() if k != "name"}) for s in settings))
-
-
-def save_npz(path: Path, images: np.ndarray) -> None:
-    """Write ``arr_0`` to a path of any name (numpy itself would append its suffix)."""
-    with path.open("wb") as file:
-        np.savez(file, images)
 
 
 def fingerprint(settings: dict[str, Any], checkpoints: list[Path]) -> str:
@@ -156,9 +168,9 @@ class Parts:
 
         write_atomically(self.path(indices), write)
 
-    def merge(self, batches: list[range]) -> np.ndarray:
-        """Return all images (N, H, W, 3) in order."""
-        return np.concatenate([np.load(self.path(indices)) for indices in batches])
+    def load(self, indices: range) -> np.ndarray:
+        """Return the images (B, H, W, 3) of a finished batch, memory-mapped."""
+        return np.load(self.path(indices), mmap_mode="r")
 
     def clear(self) -> None:
         """Remove the folder."""

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.samples import load_samples
+from nonrobust_guidance.sampling.files import load_samples
 
 IMAGES = np.random.default_rng(0).integers(0, 256, size=(5, 8, 8, 3), dtype=np.uint8)
 

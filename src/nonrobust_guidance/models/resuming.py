@@ -1,0 +1,107 @@
+"""What a training that is stopped leaves behind, and what the next one goes on from."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nonrobust_guidance.fetching import RECORD
+from nonrobust_guidance.files import write_atomically
+
+STATE_FILE = "training-state.safetensors"
+# How a training is carried out, and not what is trained: a state outlives their change.
+CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+
+
+@contextlib.contextmanager
+def stop_signals() -> Iterator[Callable[[], bool]]:
+    """Within, SIGTERM and SIGUSR1 are only noted; yields what says whether one has come.
+
+    Batch systems send them to a job some time before they end it. Outside the main thread, where Python handles no
+    signals, nothing is noted.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    received: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in STOP_SIGNALS}
+    try:
+        yield lambda: bool(received)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class TrainingState:
+    """The file from which a killed training goes on; settings that changed make it void."""
+
+    def __init__(self, path: Path, settings: dict[str, Any], num_examples: int) -> None:
+        """Name the file; the settings and the number of examples decide whether a state found there is ours."""
+        self.path = path
+        relevant = {key: value for key, value in settings.items() if key not in CARRIED_OUT}
+        self.fingerprint = json.dumps([relevant, num_examples], sort_keys=True)
+
+    def save(
+        self,
+        step: int,
+        history: list[dict[str, float]],
+        unreported: list[float],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        average: dict[str, Tensor],
+    ) -> None:
+        """Write all that the next step depends on, and the losses since the last row of the history, atomically."""
+        moments = {f"{i}.{key}": value for i, s in optimizer.state_dict()["state"].items() for key, value in s.items()}
+        parts = {"model": model.state_dict(), "average": average, "optimizer": moments}
+        tensors = {f"{part}/{k}": v.contiguous().clone() for part, group in parts.items() for k, v in group.items()}
+        progress = {"step": step, "history": history, "unreported": unreported}
+        metadata = {"progress": json.dumps(progress), "fingerprint": self.fingerprint}
+        write_atomically(self.path, lambda path: save_file(tensors, path, metadata=metadata))
+
+    def restore(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, average: dict[str, Tensor]
+    ) -> tuple[int, list[dict[str, float]], list[float]]:
+        """Load the state into the arguments and return (next step, history, losses since its last row).
+
+        Where there is no state of ours that is (0, [], []), and the arguments stay as they are.
+        """
+        if not self.path.is_file():
+            return 0, [], []
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata()
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
+        except SafetensorError:
+            return 0, [], []
+        if metadata.get("fingerprint") != self.fingerprint:
+            return 0, [], []
+
+        def part(name: str) -> dict[str, Tensor]:
+            return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
+
+        model.load_state_dict(part("model"))
+        average.update(part("average"))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, tensor in part("optimizer").items():
+            index, _, field = key.partition(".")
+            moments.setdefault(int(index), {})[field] = tensor
+        optimizer.load_state_dict({"state": moments, "param_groups": optimizer.state_dict()["param_groups"]})
+        progress = json.loads(metadata["progress"])
+        return progress["step"], progress["history"], progress["unreported"]
+
+
+def clear_state(folder: Path) -> None:
+    """Remove the training state, once what was trained is saved, and the record of weights that were fetched before."""
+    (folder / STATE_FILE).unlink(missing_ok=True)
+    (folder / RECORD).unlink(missing_ok=True)

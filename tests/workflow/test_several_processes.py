@@ -1,0 +1,69 @@
+"""A diffusion model trained by two processes and by one: the same curve, and the same weights within rounding."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from nonrobust_guidance.config import load_config, write_config
+
+ROOT = Path(__file__).parents[2]
+WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+pytestmark = pytest.mark.timeout(900)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    run("prepare-data", "--config", ROOT / "config" / "tiny.yaml", "--output", folder)
+    return folder
+
+
+def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "nonrobust_guidance.cli", *map(str, arguments), "--threads", "2"]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def train(folder: Path, data: Path, **training: int | str) -> subprocess.CompletedProcess[str]:
+    config = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
+    config["diffusion"]["training"] |= training
+    folder.mkdir()
+    (folder / "raw.yaml").write_text(yaml.safe_dump(config))
+    write_config(load_config(folder / "raw.yaml"), folder / "config.yaml")
+    return run("train-diffusion", "--config", folder / "config.yaml", "--data", data, "--output", folder / "model")
+
+
+def curve(folder: Path) -> list[float]:
+    with (folder / "model" / "history.csv").open() as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+def test_two_processes_train_what_one_trains(data: Path, tmp_path: Path) -> None:
+    for name, settings in {"one": {}, "two": {"processes": 2}, "parts": {"processes": 2, "accumulation": 2}}.items():
+        done = train(tmp_path / name, data, **settings)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr.count("| 0/30 ") == 1, "one of them shows the progress"
+        files = sorted(path.name for path in (tmp_path / name / "model").rglob("*") if path.is_file())
+        assert files == sorted(path.name for path in (tmp_path / "one" / "model").rglob("*") if path.is_file())
+    expected = load_file(tmp_path / "one" / "model" / WEIGHTS)
+    for name in ("two", "parts"):
+        assert curve(tmp_path / name) == pytest.approx(curve(tmp_path / "one"), rel=1e-4)
+        weights = load_file(tmp_path / name / "model" / WEIGHTS)
+        assert weights.keys() == expected.keys()
+        for key, value in expected.items():
+            torch.testing.assert_close(weights[key], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_mistake_of_several_processes_is_one_sentence(data: Path, tmp_path: Path) -> None:
+    done = train(tmp_path / "run", data, processes=2, accumulation=3)
+    assert done.returncode == 1
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert errors[0].startswith("error: a batch of 16 cannot be shared out over 2 processes in 3 parts each; give")
+    assert errors[1:] == ["error: one of 2 processes ended early; what it said stands above"]
+    assert "Traceback" not in done.stderr
