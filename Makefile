@@ -6,16 +6,34 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help environment reproduce test test-browser test-cluster lint format
+.PHONY: help environment reproduce retrain audit publish test test-browser test-cluster lint format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
 
 environment: $(INSTALLED) ## Install everything into .venv, as requirements.lock says
 
-reproduce: $(INSTALLED) ## Run the main job: data, training, sampling, metrics, report
+reproduce: $(INSTALLED) ## Run the main job with the shipped checkpoints: data, sampling, metrics, report
+	@$(RUN) nonrobust-guidance restore-checkpoints --config config/default.yaml
 	@$(RUN) snakemake
 	@echo "The report is results/default/report/index.html; open it in a browser."
+
+retrain: $(INSTALLED) ## Run the main job from nothing, all training included
+	@$(RUN) snakemake --forceall
+	@echo "The report is results/default/report/index.html; open it in a browser."
+
+audit: $(INSTALLED) ## Make the published results again in a clone of the last commit, and compare
+	@git diff --quiet HEAD || echo "This audits the last commit; what changed since is not in it." >&2
+	@rm -rf audit && git clone --quiet . audit
+	@cd audit && export PYTHONPATH="$$PWD/src" && $(RUN) && export PATH \
+	    && dvc pull && dvc repro && nonrobust-guidance audit --config config/default.yaml
+
+publish: $(INSTALLED) ## Record checkpoints and results for Git and DVC, if they are clean
+	@git diff --quiet HEAD || { echo "error: the working tree has changes; commit them first" >&2; exit 1; }
+	@$(RUN) && export PATH && nonrobust-guidance check-publishable --config config/default.yaml \
+	    && dvc commit --force data.dvc && dvc repro && rm -rf shipped/files && dvc push
+	@[ "$$(du -sk shipped | cut -f1)" -le 25600 ] || { echo "error: shipped/ holds more than 25 MB" >&2; exit 1; }
+	@echo "To publish: git add data.dvc dvc.lock published shipped && git commit; then make audit"
 
 test: $(INSTALLED) ## Run all tests
 	@$(RUN) pytest

@@ -29,4 +29,34 @@ rule all:
     input:
         f"{RESULTS}/metrics.csv",
         f"{RESULTS}/noise_accuracy.csv",
+        f"{RESULTS}/models.json",
         f"{RESULTS}/report/index.html",
+
+
+# By the name of a stage one gets what it makes.
+rule data:
+    input:
+        rules.prepare_data.output,
+
+
+rule models:
+    input:
+        diffusion_files(),
+        classifier_files(config["classifiers"]),
+        rules.gather_cards.output,
+
+
+rule sampling:
+    input:
+        SAMPLES,
+        SAMPLE_CARDS,
+
+
+rule metrics:
+    input:
+        TABLES,
+
+
+rule report:
+    input:
+        rules.render_index.output,

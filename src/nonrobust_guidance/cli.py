@@ -87,6 +87,15 @@ def fetch_checkpoint(args: argparse.Namespace) -> None:
     fetch_checkpoint(config, args.name, args.output)
 
 
+def gather_cards(args: argparse.Namespace) -> None:
+    """Put how each training ended into one file."""
+    from nonrobust_guidance.cards import gather_cards
+
+    config = load_config(args.config, complete=False)
+    models = {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}
+    gather_cards([name for name, model in models.items() if "source" not in model], args.checkpoints, args.output)
+
+
 def draw_samples(args: argparse.Namespace) -> None:
     """Draw samples of one method at one scale with one seed, for every target; a shard of them, or all."""
     config = load_config(args.config)
@@ -98,9 +107,13 @@ def draw_samples(args: argparse.Namespace) -> None:
 
 def merge_shards(args: argparse.Namespace) -> None:
     """Put the shards of a cell into one file of samples."""
+    from nonrobust_guidance.cards import merge_cards
     from nonrobust_guidance.sampling.shards import merge_shards
 
     merge_shards(args.shards, args.output)
+    merge_cards(
+        [shard.with_suffix(".json") for shard in args.shards], args.output.with_suffix(".json"), args.output.name
+    )
 
 
 def fetch_inception(args: argparse.Namespace) -> None:
@@ -129,10 +142,13 @@ def score_samples(args: argparse.Namespace) -> None:
 
 
 def gather_scores(args: argparse.Namespace) -> None:
-    """Put the scores of all methods into one table."""
+    """Put the scores of all methods into one table, and where each of its rows comes from into another."""
     from nonrobust_guidance.metrics.gather import gather_scores
+    from nonrobust_guidance.metrics.provenance import gather_provenance
 
-    gather_scores(load_config(args.config), args.scores, args.output)
+    config = load_config(args.config)
+    gather_provenance(config, args.scores, args.samples, args.provenance)
+    gather_scores(config, args.scores, args.output)
 
 
 def measure_noise_accuracy(args: argparse.Namespace) -> None:
@@ -187,6 +203,48 @@ def render_index(args: argparse.Namespace) -> None:
     render_index(load_config(args.config), args.results, args.output)
 
 
+def restore_checkpoints(args: argparse.Namespace) -> None:
+    """Put published checkpoints in the place of training, for Snakemake to count as up to date."""
+    from nonrobust_guidance.audit.restore import restore_checkpoints
+
+    restore_checkpoints(load_config(args.config), args.config)
+
+
+def check_publishable(args: argparse.Namespace) -> None:
+    """Check that a run's checkpoints are what their cards say, and were made by committed code."""
+    from nonrobust_guidance.audit.restore import require_publishable
+
+    require_publishable(load_config(args.config))
+
+
+def record_results(args: argparse.Namespace) -> None:
+    """Copy a run's tables to where git and DVC hold them."""
+    from nonrobust_guidance.audit.record import record_results
+
+    record_results(args.results, args.output)
+
+
+def audit(args: argparse.Namespace) -> None:
+    """Compare a run's files and numbers with the published ones, and add the page about it to the report."""
+    config = load_config(args.config)
+    from nonrobust_guidance.audit.check import audit
+    from nonrobust_guidance.audit.record import PUBLISHED
+
+    audit(config, Path("results", config["run"]), PUBLISHED / config["run"])
+
+
+def trace(args: argparse.Namespace) -> None:
+    """Say where a row of the metrics comes from, and how to make just it again; with --remake, make it."""
+    config = load_config(args.config)
+    _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
+    from nonrobust_guidance.audit.trace import find_cell, remake, trace
+
+    cell, results = find_cell(config, args.method, args.scale, args.target, args.seed), Path("results", config["run"])
+    print("\n".join(trace(config, args.config, cell, results)))
+    if args.remake:
+        print("\n".join(remake(args.config, cell, results)))
+
+
 def check_config(args: argparse.Namespace) -> None:
     """Check a run's configuration and say what it asks for."""
     config = load_config(args.config)
@@ -235,13 +293,14 @@ def _parser() -> argparse.ArgumentParser:
     add(train_diffusion, data=Path, output=Path)
     add(train_classifier, name=str, data=Path, output=Path)
     add(fetch_checkpoint, name=str, output=Path)
+    add(gather_cards, checkpoints=Path, output=Path)
     draw = add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
     draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")
     add(merge_shards, of_run=False, output=Path).add_argument("shards", type=Path, nargs="+", help="in order")
     add(fetch_inception, of_run=False, extractor=str, output=Path)
     add(measure_references, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
     add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
-    add(gather_scores, scores=Path, output=Path)
+    add(gather_scores, scores=Path, samples=Path, output=Path, provenance=Path)
     add(measure_noise_accuracy, data=Path, checkpoints=Path, output=Path)
     add(measure_sensitivity, data=Path, checkpoints=Path, output=Path)
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
@@ -249,6 +308,12 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
     add(render_report, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
+    add(restore_checkpoints)
+    add(check_publishable)
+    add(record_results, of_run=False, results=Path, output=Path)
+    add(audit)
+    tracing = add(trace, method=str, scale=float, target=str, seed=int)
+    tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
     estimate.add_argument("config", type=Path)
     estimate.add_argument(

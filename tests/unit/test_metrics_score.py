@@ -98,8 +98,9 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run whose every file of samples holds the red values 0, 1, 2, 0, but for one method."""
     for module in (score, extractors, noise_accuracy):
         monkeypatch.setattr(module, "load_classifier", lambda folder, device: NETWORKS[folder.name])
-    (tmp_path / "judge").mkdir()
-    (tmp_path / "judge" / "model.safetensors").write_bytes(b"looked up")
+    for name in NETWORKS:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"looked up")
     write_data(tmp_path, TRAIN, TEST)
     for cell in list_cells(CONFIG):
         path = cell.path(tmp_path / "samples")

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nonrobust_guidance import provenance
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.report import provenance
 from nonrobust_guidance.report.claims import judge_claims
 from nonrobust_guidance.report.claims_guidance import smallest_conclusive_n
 from nonrobust_guidance.report.claims_images import spread_ratio

@@ -16,9 +16,10 @@ MODEL_COMMANDS = ["prepare-data", "train-diffusion", "train-classifier", "fetch-
 RUN_COMMANDS = ["draw-samples", "score-samples", "gather-scores", "measure-noise-accuracy", "measure-signatures"]
 RUN_COMMANDS += ["measure-references", "measure-sensitivity", "measure-trajectories", "gather-trajectories"]
 REPORT_COMMANDS = ["render-report", "render-index"]
+AUDIT_COMMANDS = ["gather-cards", "restore-checkpoints", "check-publishable", "audit", "trace"]
 
 
-@pytest.mark.parametrize("command", [*MODEL_COMMANDS, *RUN_COMMANDS, *REPORT_COMMANDS, "check-config"])
+@pytest.mark.parametrize("command", [*MODEL_COMMANDS, *RUN_COMMANDS, *REPORT_COMMANDS, *AUDIT_COMMANDS, "check-config"])
 def test_every_command_explains_itself(command, capsys):
     with pytest.raises(SystemExit) as caught:
         cli.main([command, "--help"])
@@ -53,7 +54,13 @@ def test_check_config_says_what_a_run_asks_for(capsys):
         "measure-trajectories --config TINY --method unguided --checkpoints x --output x",
         "train-diffusion --config TINY --data nowhere --output x",
         "score-samples --config TINY --method roburst --data x --checkpoints x --weights x --samples x --output x",
-        "gather-scores --config TINY --scores nowhere --output x",
+        "gather-scores --config TINY --scores nowhere --samples nowhere --output x --provenance x",
+        "gather-cards --config TINY --checkpoints nowhere --output x",
+        "record-results --results nowhere --output x",
+        "check-publishable --config TINY",
+        "audit --config TINY",
+        "trace --config TINY --method roburst --scale 1 --target soccer --seed 0",
+        "trace --config TINY --method robust_xt --scale 7 --target soccer --seed 0",
         "fetch-inception --extractor clip --output x",
         "measure-references --config TINY --extractor judge --data nowhere --weights x --rows 10 --output x",
     ],

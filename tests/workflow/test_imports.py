@@ -13,6 +13,8 @@ STAGES = [
     "files",
     "devices",
     "fetching",
+    "provenance",
+    "cards",
     "schedule",
     "ground_truth",
     "data",
@@ -22,6 +24,7 @@ STAGES = [
     "metrics",
     "cost",
     "report",
+    "audit",
     "cli",
 ]
 # Read by the command line and the Snakefile only: every stage gets its settings handed over.

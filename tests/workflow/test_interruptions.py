@@ -58,9 +58,14 @@ def test_a_killed_training_ends_with_the_same_weights(house: Path, tmp_path: Pat
     kill_when((tmp_path / "training-state.safetensors").exists, *job)
     assert not (tmp_path / "model.safetensors").exists()
     run(*job)
-    for file in ("model.safetensors", "config.json", "history.csv"):
+    for file in ("model.safetensors", "config.json", "history.csv", "card.json"):
         assert (tmp_path / file).read_bytes() == (house / "checkpoints" / "nonrobust" / file).read_bytes(), file
-    assert {path.name for path in tmp_path.iterdir()} == {"model.safetensors", "config.json", "history.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "model.safetensors",
+        "config.json",
+        "history.csv",
+        "card.json",
+    }
 
 
 def test_a_killed_drawing_ends_with_the_same_samples(house: Path, tmp_path: Path) -> None:
@@ -72,6 +77,10 @@ def test_a_killed_drawing_ends_with_the_same_samples(house: Path, tmp_path: Path
     assert not (tmp_path / "killed" / "baseball.npz").exists()
     run(*job, tmp_path / "killed")
     names = {path.name for path in (tmp_path / "whole").iterdir()}
-    assert names == {"baseball.npz", "basketball.npz"} == {path.name for path in (tmp_path / "killed").iterdir()}
+    assert (
+        names
+        == {"baseball.npz", "basketball.npz", "baseball.json", "basketball.json"}
+        == {path.name for path in (tmp_path / "killed").iterdir()}
+    )
     for name in names:
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

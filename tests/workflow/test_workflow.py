@@ -50,16 +50,6 @@ def command_line(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a complete run."""
-    directory = tmp_path_factory.mktemp("run")
-    run = snakemake(directory)
-    assert run.returncode == 0, run.stdout + run.stderr
-    (directory / "stderr.txt").write_text(run.stderr)
-    return directory
-
-
 def test_a_complete_run_makes_every_result(finished):
     results = finished / "results" / "tiny"
     with (results / "metrics.csv").open() as file:
@@ -101,9 +91,9 @@ def test_every_job_is_logged_and_measured(finished):
     results = finished / "results" / "tiny"
     logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
     benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
-    # Data, four trainings, the references, ten drawings, nine methods' scores, five tables, one of them from eight
-    # trajectories, four pages and index.
-    assert len(logs) == 43
+    # Data, four trainings and how they ended, the references, ten drawings, nine methods' scores, five tables, one of
+    # them from eight trajectories, four pages and index.
+    assert len(logs) == 44
     assert logs == benchmarks
 
 

@@ -1,3 +1,4 @@
+import fcntl
 import os
 import signal
 import sys
@@ -32,6 +33,30 @@ def validated(config):
 
 config = validated(config)
 
+
+def release_locks_of_the_killed():
+    """Remove the locks that a killed Snakemake left here, unless another one lives.
+
+    Snakemake itself never removes them, for it cannot tell. All that live share a lock of the operating system, which
+    ends with a process however that ends; who gets it alone knows that there is no other.
+    """
+    if not workflow.is_main_process:
+        return
+    folder = Path(".snakemake")
+    folder.mkdir(exist_ok=True)
+    # Open, and so locked, as long as this process runs.
+    workflow.alive = (folder / "alive.lock").open("w")
+    try:
+        fcntl.flock(workflow.alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for lock in folder.glob("locks/*.lock"):
+            lock.unlink(missing_ok=True)
+    except BlockingIOError:
+        pass
+    fcntl.flock(workflow.alive, fcntl.LOCK_SH)
+
+
+release_locks_of_the_killed()
+
 DATA = f"data/{config['dataset']['name']}"
 CHECKPOINTS = f"{DATA}/checkpoints"
 DIFFUSION = f"{CHECKPOINTS}/{config['diffusion']['name']}"
@@ -39,6 +64,8 @@ JUDGE = f"{CHECKPOINTS}/{config['metrics']['judge']}/config.json"
 WEIGHTS = "data/weights"
 RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
+SAMPLE_KINDS = ["npz", "json"]
+SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
 NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/sampling.ipynb")
 ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipynb")
 GRADIENTS_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/gradients.ipynb")
@@ -52,6 +79,8 @@ SPRITES = [
 
 FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
 TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
+TRAINED_MODELS = [config["diffusion"]["name"]] * ("source" not in config["diffusion"]) + TRAINED
+TRAINED_CARDS = [f"{CHECKPOINTS}/{name}/card.json" for name in TRAINED_MODELS]
 
 METHODS = config["sampling"]["methods"]
 GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
@@ -188,6 +217,11 @@ def shards_of_cell(wildcards):
         f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npz"
         for start in range(0, num_samples, SHARD_SIZE)
     ]
+
+
+def cards_of_shards(wildcards):
+    """Return the cards of these shards."""
+    return [f"{os.path.splitext(file)[0]}.json" for file in shards_of_cell(wildcards)]
 
 
 def shard_option(wildcards):

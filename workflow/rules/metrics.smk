@@ -63,7 +63,8 @@ rule score_samples:
         manifest=rules.prepare_data.output.manifest,
         judge=JUDGE,
     output:
-        f"{RESULTS}/scores/{{method}}.csv",
+        table=f"{RESULTS}/scores/{{method}}.csv",
+        card=f"{RESULTS}/scores/{{method}}.json",
     log:
         f"{RESULTS}/logs/score_samples/{{method}}.log",
     benchmark:
@@ -83,15 +84,17 @@ rule score_samples:
         "Scoring {wildcards.method}"
     shell:
         "nonrobust-guidance score-samples --config {params.config} --method {wildcards.method} --data {params.data}"
-        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples} --output {output}"
+        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples} --output {output.table}"
         " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule gather_scores:
     input:
         expand(rules.score_samples.output, method=METHODS),
+        SAMPLE_CARDS,
     output:
-        report(f"{RESULTS}/metrics.csv", caption="../report/metrics.rst", category="Results"),
+        table=report(f"{RESULTS}/metrics.csv", caption="../report/metrics.rst", category="Results"),
+        provenance=f"{RESULTS}/provenance.csv",
     log:
         f"{RESULTS}/logs/gather_scores.log",
     benchmark:
@@ -106,11 +109,12 @@ rule gather_scores:
         config=RUN_CONFIG,
         order=list(METHODS),
         folder=subpath(input[0], parent=True),
+        samples=subpath(input[-1], ancestor=4),
     message:
         "Gathering the scores of all methods"
     shell:
-        "nonrobust-guidance gather-scores --config {params.config} --scores {params.folder} --output {output}"
-        " --threads {threads} 2>&1 | tee {log} >&2"
+        "nonrobust-guidance gather-scores --config {params.config} --scores {params.folder} --samples {params.samples}"
+        " --output {output.table} --provenance {output.provenance} --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule measure_noise_accuracy:

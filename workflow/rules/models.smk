@@ -42,6 +42,7 @@ else:
             weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
             scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
             history=report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training"),
+            card=f"{DIFFUSION}/card.json",
         log:
             f"{RESULTS}/logs/train_diffusion.log",
         benchmark:
@@ -68,11 +69,12 @@ rule train_classifier:
     input:
         manifest=rules.prepare_data.output.manifest,
     output:
-        card=f"{CHECKPOINTS}/{{classifier}}/config.json",
+        architecture=f"{CHECKPOINTS}/{{classifier}}/config.json",
         weights=f"{CHECKPOINTS}/{{classifier}}/model.safetensors",
         history=report(
             f"{CHECKPOINTS}/{{classifier}}/history.csv", caption="../report/history.rst", category="Training"
         ),
+        card=f"{CHECKPOINTS}/{{classifier}}/card.json",
     log:
         f"{RESULTS}/logs/train_classifier/{{classifier}}.log",
     benchmark:
@@ -87,7 +89,7 @@ rule train_classifier:
         config=MODEL_CONFIG,
         settings=classifier_settings,
         data=subpath(input.manifest, parent=True),
-        folder=subpath(output.card, parent=True),
+        folder=subpath(output.architecture, parent=True),
     message:
         "Training the classifier {wildcards.classifier}"
     shell:
@@ -97,7 +99,7 @@ rule train_classifier:
 
 rule fetch_classifier:
     output:
-        card=f"{CHECKPOINTS}/{{classifier}}/config.json",
+        architecture=f"{CHECKPOINTS}/{{classifier}}/config.json",
         weights=f"{CHECKPOINTS}/{{classifier}}/model.safetensors",
     log:
         f"{RESULTS}/logs/fetch_classifier/{{classifier}}.log",
@@ -113,9 +115,32 @@ rule fetch_classifier:
     params:
         config=MODEL_CONFIG,
         settings=fetching_settings,
-        folder=subpath(output.card, parent=True),
+        folder=subpath(output.architecture, parent=True),
     message:
         "Fetching the classifier {wildcards.classifier}"
     shell:
         "nonrobust-guidance fetch-checkpoint --config {params.config} --name {wildcards.classifier}"
         " --output {params.folder} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule gather_cards:
+    input:
+        TRAINED_CARDS,
+    output:
+        f"{RESULTS}/models.json",
+    log:
+        f"{RESULTS}/logs/gather_cards.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/gather_cards.tsv"
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        config=MODEL_CONFIG,
+        checkpoints=subpath(input[0], ancestor=2),
+    message:
+        "Gathering how the trainings ended"
+    shell:
+        "nonrobust-guidance gather-cards --config {params.config} --checkpoints {params.checkpoints} --output {output}"
+        " --threads {threads} 2>&1 | tee {log} >&2"

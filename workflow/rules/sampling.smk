@@ -4,9 +4,10 @@ rule draw_samples:
         guide_files,
     output:
         expand(
-            "{results}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{target}.npz",
+            "{results}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{target}.{kind}",
             results=RESULTS,
             target=config["sampling"]["targets"],
+            kind=SAMPLE_KINDS,
         ),
     log:
         f"{RESULTS}/logs/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.log",
@@ -34,7 +35,9 @@ rule draw_samples:
 
 use rule draw_samples as draw_unguided_samples with:
     output:
-        f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/any.npz",
+        expand(
+            "{results}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/any.{kind}", results=RESULTS, kind=SAMPLE_KINDS
+        ),
     wildcard_constraints:
         method=one_of(WHOLE & {*UNGUIDED}),
 
@@ -47,9 +50,10 @@ use rule draw_samples as draw_shard with:
     output:
         temp(
             expand(
-                "{results}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/{target}.npz",
+                "{results}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/{target}.{kind}",
                 results=RESULTS,
                 target=config["sampling"]["targets"],
+                kind=SAMPLE_KINDS,
             )
         ),
     log:
@@ -65,16 +69,24 @@ use rule draw_samples as draw_shard with:
 
 use rule draw_shard as draw_unguided_shard with:
     output:
-        temp(f"{RESULTS}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/any.npz"),
+        temp(
+            expand(
+                "{results}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/any.{kind}",
+                results=RESULTS,
+                kind=SAMPLE_KINDS,
+            )
+        ),
     wildcard_constraints:
         method=one_of(SHARDED & {*UNGUIDED}),
 
 
 rule merge_shards:
     input:
-        shards_of_cell,
+        shards=shards_of_cell,
+        cards=cards_of_shards,
     output:
-        f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.npz",
+        samples=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.npz",
+        card=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.json",
     log:
         f"{RESULTS}/logs/merge_shards/{{method}}_scale-{{scale}}_seed-{{seed}}_{{target}}.log",
     benchmark:
@@ -90,6 +102,6 @@ rule merge_shards:
         # The shards are gone once they are merged; what was drawn from other settings must be drawn again all the same.
         settings=drawing_settings,
     message:
-        "Merging the shards of {output}"
+        "Merging the shards of {output.samples}"
     shell:
-        "nonrobust-guidance merge-shards {input} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+        "nonrobust-guidance merge-shards {input.shards} --output {output.samples} --threads {threads} 2>&1 | tee {log} >&2"

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
+from nonrobust_guidance.cards import weights_hash, write_card
 from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
 from nonrobust_guidance.metrics.distances import SampleDistances, Yardstick
@@ -48,7 +50,7 @@ def score_method(
         checkpoints: a folder for each model.
         weights: the folder of the Inception weights; without such an extractor it may be missing.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npz``.
-        output_csv: written atomically.
+        output_csv: written atomically; beside it, with the suffix ``.json``, its card.
 
     Raises:
         UserError: if a file is missing, truncated or of another kind.
@@ -65,6 +67,29 @@ def score_method(
             bar.update(len(targets))
     table = pd.DataFrame(rows)
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+    write_score_card(config, method, data_folder, checkpoints, samples_folder, output_csv)
+
+
+def write_score_card(
+    config: Mapping[str, Any],
+    method: str,
+    data_folder: Path,
+    checkpoints: Path,
+    samples_folder: Path,
+    output_csv: Path,
+) -> None:
+    """Write beside a method's table the card that says which samples were scored by whom, and against which data."""
+    cells = [cell for cell in list_cells(config) if cell.method.name == method]
+    inputs = {"data": sha256_of(data_folder / "manifest.json")}
+    inputs["judge"] = weights_hash(checkpoints / config["metrics"]["judge"])
+    guide = guide_of(cells[0], config)
+    if guide:
+        inputs["guide"] = weights_hash(checkpoints / guide)
+    for path in dict.fromkeys(cell.path(samples_folder) for cell in cells):
+        inputs[path.relative_to(samples_folder).as_posix()] = sha256_of(path)
+    keys = ("judge", "extractors", "feature_rows", "neighbours", "bootstrap")
+    settings = {key: config["metrics"][key] for key in keys if key in config["metrics"]}
+    write_card(output_csv.with_suffix(".json"), settings, inputs, [output_csv.name])
 
 
 def open_yardsticks(

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nonrobust_guidance.cards import write_checkpoint_card
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
@@ -22,6 +23,13 @@ from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.schedule import Schedule
+
+CHECKPOINT_FILES = (
+    "model_index.json",
+    "scheduler/scheduler_config.json",
+    "unet/config.json",
+    "unet/diffusion_pytorch_model.safetensors",
+)
 
 
 def build_unet(settings: dict[str, Any], image_size: int, seed: int) -> UNet2DModel:
@@ -102,6 +110,8 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
         return
     save_diffusion(unet, scheduler, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
+    made = [*CHECKPOINT_FILES, HISTORY_FILE]
+    write_checkpoint_card(output_folder, settings, history, data_folder / "manifest.json", made, device.type)
     clear_state(output_folder)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from nonrobust_guidance import provenance
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report import provenance
 from nonrobust_guidance.report.gradients import ENDS, Gradients, compare_levels, factor
 from nonrobust_guidance.report.tables import Row, describe_classifier, trained
 from nonrobust_guidance.report.wording import AT, X0_HAT, X_T, listed, method_labels, number, percent, stabilizer_labels

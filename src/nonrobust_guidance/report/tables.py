@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from nonrobust_guidance import provenance
 from nonrobust_guidance.metrics.seeds import mean_over_seeds, probability_over_seeds
 from nonrobust_guidance.metrics.spaces import FIDELITY, list_spaces
-from nonrobust_guidance.report import provenance
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.verdict import Verdict
 from nonrobust_guidance.report.wording import decimals_of, listed, method_labels, number, percent

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from nonrobust_guidance.cards import weights_hash, write_card
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
@@ -43,6 +44,8 @@ def draw_samples(
     indices: range | None = None,
 ) -> None:
     """Draw every target of a cell into ``<output_folder>/<target>.npz``: ``arr_0``, uint8 (N, H, W, 3), rounded.
+
+    Beside each file goes ``<target>.json``, the card that says what it was drawn with.
 
     Sample i is a function of (seed, i) alone, so a shard holds what the whole cell has at its indices. Finished batches
     wait beside the file, so that a job that was killed goes on where it stopped and writes the same file.
@@ -77,6 +80,7 @@ def draw_samples(
     batches = split_batches(indices, sampling["batch_size"])
     relevant = {"method": settings, "scale": scale, "seed": seed, **options}
     digest = fingerprint(relevant, origin)
+    inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
         for target, guidance in guidances.items():
             parts = Parts(output_folder / f".{target}.parts", digest)
@@ -92,6 +96,7 @@ def draw_samples(
                     bar.update()
                 parts.save(batch, to_uint8(images))
             save_samples(output_folder / f"{target}.npz", [parts.load(batch) for batch in batches])
+            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npz"], device.type)
             parts.clear()
 
 

@@ -1,20 +1,26 @@
-"""Where and with what a report was made."""
+"""Where and with what something was made."""
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import subprocess
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that numbers depend on, by name."""
+    return {"Python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
+
+
 def versions() -> str:
-    """Return the versions of Python and of the libraries that numbers depend on."""
-    libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    return f"Python {platform.python_version()}, {libraries}"
+    """Return the same as text."""
+    return ", ".join(f"{name} {number}" for name, number in library_versions().items())
 
 
 def device() -> str:
@@ -49,3 +55,14 @@ def commit(file: Path = Path(__file__)) -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return result.stdout.strip()
+
+
+@cache
+def code_hash(package: Path = Path(__file__).parent) -> str:
+    """Return the SHA-256 of this package's source files, their names included; comments count as code does."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".js")):
+        content = file.read_bytes()
+        digest.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
+        digest.update(content)
+    return digest.hexdigest()
