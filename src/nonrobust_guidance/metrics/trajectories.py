@@ -66,7 +66,7 @@ def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Pa
     classifier = load_classifier(checkpoints / entry["classifier"], device)
     scale, target, seed = middle_scale(entry["scales"]), sampling["targets"][0], sampling["seeds"][0]
     guidance = build_guidance(classifier, config["dataset"]["classes"].index(target), scale, entry)
-    batches = split_batches(num_samples, sampling["batch_size"])
+    batches = split_batches(range(num_samples), sampling["batch_size"])
     steps: dict[tuple[int, int], list[Numbers]] = {}
     with tqdm(total=len(batches) * len(schedule), desc=f"trajectories of {method}", unit="step") as bar:
         for indices in batches:
