@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help environment reproduce retrain audit publish test test-browser lint format
+.PHONY: help environment reproduce retrain audit publish test test-browser test-cluster lint format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -44,6 +44,13 @@ test-browser: $(INSTALLED) ## Check the report's pages in headless Chromium (PAG
 	@command -v chromium >/dev/null || { echo "error: the pages are checked in Chromium, which is missing:" \
 	    "install Debian's package chromium" >&2; exit 1; }
 	@$(RUN) pytest tests/browser $(if $(PAGES),--pages $(PAGES))
+
+test-cluster: $(INSTALLED) ## Run a complete tiny run, and faults, on a real Slurm that is started for it
+	@[ "$$(id -u)" = 0 ] || { echo "error: the cluster's tests start Slurm on this machine, for which they need root:" \
+	    "call make test-cluster as root, in a container for instance" >&2; exit 1; }
+	@command -v munged slurmctld slurmd sbatch | wc -l | grep --quiet 4 || { apt-get update --quiet --quiet \
+	    && apt-get install --quiet --quiet --yes --no-install-recommends munge slurmctld slurmd slurm-client; } >&2
+	@$(RUN) pytest tests/cluster --verbose --capture no --override-ini tmp_path_retention_policy=none
 
 lint: $(INSTALLED) ## Check code, workflow, notebooks and types
 	@$(RUN) ruff check

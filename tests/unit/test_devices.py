@@ -61,5 +61,5 @@ def test_there_is_a_process_for_each_gpu_unless_a_number_is_set(has):
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert [count_processes(setting, cuda) for setting in ("auto", 1, 4)] == [4, 1, 4]
     assert [count_processes(setting, cpu) for setting in ("auto", 1, 2)] == [1, 1, 2]
-    with pytest.raises(UserError, match="training.processes is 5, but this job has 4 GPUs"):
+    with pytest.raises(UserError, match=r"training\.processes is 5, but this job has 4 GPUs"):
         count_processes(5, cuda)

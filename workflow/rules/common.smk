@@ -1,5 +1,6 @@
 import fcntl
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +9,10 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from snakemake.utils import update_config
+
+# Sent to a whole job shortly before its time is over: a training saves its state and ends, and what starts it, this
+# program too, has to survive that. What a process ignores, its children ignore unless they say otherwise.
+signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # glibc gives the memory of a guided step back to the system, and the next step pays for the same pages again: a tenth
 # of the time at x0. It keeps them, in huge pages, if it is told so before a process starts.

@@ -99,6 +99,8 @@ rule gather_scores:
         f"{RESULTS}/logs/gather_scores.log",
     benchmark:
         f"{RESULTS}/benchmarks/gather_scores.tsv"
+    # Seconds, which are not worth a place in a queue.
+    localrule: True
     threads: 1
     resources:
         mem_mb=500,
@@ -205,6 +207,8 @@ rule gather_trajectories:
         f"{RESULTS}/logs/gather_trajectories.log",
     benchmark:
         f"{RESULTS}/benchmarks/gather_trajectories.tsv"
+    # Seconds, which are not worth a place in a queue.
+    localrule: True
     threads: 1
     resources:
         mem_mb=500,

@@ -113,6 +113,8 @@ rule render_index:
         f"{RESULTS}/logs/render_index.log",
     benchmark:
         f"{RESULTS}/benchmarks/render_index.tsv"
+    # Seconds, which are not worth a place in a queue.
+    localrule: True
     threads: 1
     resources:
         mem_mb=1000,

@@ -4,9 +4,21 @@ from nonrobust_guidance.config.reading import (
     MODEL_SECTIONS,
     load_config,
     read_scalars,
+    read_yaml,
     resolve_config,
     sample_files,
     write_config,
 )
+from nonrobust_guidance.config.schema import instead, schema_violation
 
-__all__ = ["MODEL_SECTIONS", "load_config", "read_scalars", "resolve_config", "sample_files", "write_config"]
+__all__ = [
+    "MODEL_SECTIONS",
+    "instead",
+    "load_config",
+    "read_scalars",
+    "read_yaml",
+    "resolve_config",
+    "sample_files",
+    "schema_violation",
+    "write_config",
+]

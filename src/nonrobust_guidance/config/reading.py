@@ -34,15 +34,23 @@ def load_config(path: Path, *, complete: bool = True) -> dict[str, Any]:
     Raises:
         UserError: if the file cannot be read, or a key or value in it is wrong.
     """
+    return resolve_config(read_yaml(path), str(path), complete=complete)
+
+
+def read_yaml(path: Path) -> Any:
+    """Return what a YAML file holds.
+
+    Raises:
+        UserError: if it cannot be read or is not YAML.
+    """
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); name an existing file") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}" if mark else ""
         raise UserError(f"{path} is not valid YAML{where}; correct it, and indent with spaces only") from None
-    return resolve_config(raw, str(path), complete=complete)
 
 
 def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str, Any]:

@@ -1,0 +1,157 @@
+"""What goes wrong on clusters, done to a training on a real Slurm: it ends with the bytes of an undisturbed one."""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cluster import Job, Slurm, command_of, place_of, processes, say, signals_of, wait_until
+from project import Project
+
+CHECKPOINT = Path("data/sportballs-tiny/checkpoints/nonrobust")
+TRAINING = f"snakemake --profile slurm --configfile config/cluster.yaml -- {CHECKPOINT}/config.json"
+LOG = Path("results/tiny/logs/train_classifier/nonrobust.log")
+
+# The many cells run beside these tests, which mostly wait.
+pytestmark = pytest.mark.usefixtures("cells")
+
+
+@pytest.fixture
+def project(complete: Project, tmp_path: Path) -> Project:
+    """A clone with the data of the complete run, in which the one classifier is yet to be trained."""
+    project = Project(tmp_path)
+    project.write_config()
+    for part in ("data", ".snakemake"):
+        shutil.copytree(complete.work / part, tmp_path / part)
+    shutil.rmtree(tmp_path / CHECKPOINT)
+    return project
+
+
+def set_training(project: Project, **settings: Any) -> None:
+    project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(settings))
+
+
+def trainer(project: Project) -> int | None:
+    """Return the process that trains, once it listens to signals."""
+    for process in processes():
+        words = command_of(process).split(b"\0")
+        ours = b"train-classifier" in words and b"python" in words[0] and place_of(process) == project.work
+        if ours and signal.SIGUSR1 in signals_of(process, "SigCgt"):
+            return process
+    return None
+
+
+def hold_trainer(project: Project, run: subprocess.Popen[str], reached: Callable[[], object] = lambda: True) -> int:
+    """Wait for the training to come so far, and stop its clock: what follows meets it in the middle, on any machine."""
+
+    def met() -> bool:
+        assert run.poll() is None, project.output.read_text()
+        return bool(trainer(project) and reached())
+
+    wait_until(met, "the training does not begin", pause=0.01)
+    process = trainer(project)
+    assert process, "it ended before it could be held"
+    os.kill(process, signal.SIGSTOP)
+    say(f"holding the training, process {process}")
+    return process
+
+
+def state_of(project: Project) -> Path:
+    return project.work / CHECKPOINT / "training-state.safetensors"
+
+
+def first_step(project: Project) -> int:
+    """Return the step at which the last attempt began."""
+    return int(re.search(r"(\d+)/\d+ \[", (project.work / LOG).read_text())[1])
+
+
+def assert_undisturbed(project: Project, complete: Project) -> None:
+    """The same bytes as without the fault, no more and no fewer files, and nothing marked as half-written."""
+    expected = complete.work / CHECKPOINT
+    names = {path.name for path in expected.iterdir()}
+    assert {path.name for path in (project.work / CHECKPOINT).iterdir()} == names
+    for name in names:
+        assert (project.work / CHECKPOINT / name).read_bytes() == (expected / name).read_bytes(), name
+    assert not [*project.work.glob(".snakemake/incomplete/*"), *project.work.glob(".snakemake/locks/*")]
+
+
+def only_job(slurm: Slurm, project: Project) -> Job:
+    (job,) = slurm.jobs(project.work)
+    return job
+
+
+def states(slurm: Slurm, project: Project) -> list[str]:
+    return [job.state for job in slurm.jobs(project.work)]
+
+
+def test_a_job_is_cancelled_while_it_trains(slurm: Slurm, project: Project, complete: Project) -> None:
+    run = project.type(TRAINING)
+    process = hold_trainer(project, run, state_of(project).exists)
+    subprocess.run(["scancel", only_job(slurm, project).number], check=True)
+    say("cancelled the job")
+    project.finish(run)
+    assert not Path(f"/proc/{process}").exists()
+    assert states(slurm, project) == ["CANCELLED", "COMPLETED"]
+    assert first_step(project) >= 10
+    assert_undisturbed(project, complete)
+
+
+def test_a_job_is_killed_for_memory_and_retried_with_more(slurm: Slurm, project: Project, complete: Project) -> None:
+    project.write_site(rules={"train_classifier": {"mem_mb": 500}})
+    project.run(TRAINING)
+    *killed, last = slurm.jobs(project.work)
+    assert {job.state for job in killed} == {"OUT_OF_MEMORY"}
+    assert [job.memory for job in killed] == ["500M", "750M", "1000M", "1250M"][: len(killed)]
+    assert last.state == "COMPLETED"
+    assert_undisturbed(project, complete)
+
+
+def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, project: Project, complete: Project) -> None:
+    # Not of its own accord.
+    set_training(project, checkpoint_every=1000)
+    project.write_site(rules={"train_classifier": {"runtime": 2}}, seconds_before_limit=30)
+    run = project.type(TRAINING)
+    # Slurm lets a process that is held go on when it sends it a signal.
+    process = hold_trainer(project, run)
+    wait_until(lambda: not Path(f"/proc/{process}").exists(), "Slurm sends no signal")
+    say("Slurm has sent its signal, and the training has ended")
+    assert state_of(project).exists()
+    project.finish(run)
+    stopped, finished = slurm.jobs(project.work)
+    assert (stopped.state, finished.state) == ("FAILED", "COMPLETED")
+    assert stopped.seconds < 120
+    assert first_step(project) > 0
+    assert_undisturbed(project, complete)
+
+
+def test_snakemake_is_killed_and_started_again(slurm: Slurm, project: Project, complete: Project) -> None:
+    run = project.type(TRAINING)
+    hold_trainer(project, run, state_of(project).exists)
+    run.kill()
+    run.wait()
+    say("killed Snakemake; its job goes on")
+    assert only_job(slurm, project).state == "RUNNING"
+    project.run(TRAINING.replace("--profile slurm", "--profile slurm --unlock"))
+    assert only_job(slurm, project).state == "CANCELLED"
+    project.run(TRAINING)
+    assert states(slurm, project) == ["CANCELLED", "COMPLETED"]
+    assert first_step(project) >= 10
+    assert_undisturbed(project, complete)
+
+
+def test_a_node_goes_down_with_a_job_on_it(slurm: Slurm, project: Project, complete: Project) -> None:
+    run = project.type(TRAINING)
+    process = hold_trainer(project, run, state_of(project).exists)
+    slurm.kill_node()
+    wait_until(lambda: not Path(f"/proc/{process}").exists(), "the training outlives its node")
+    say("the node is down")
+    slurm.start_node()
+    project.finish(run)
+    assert only_job(slurm, project).state == "COMPLETED"
+    assert first_step(project) >= 10
+    assert_undisturbed(project, complete)
