@@ -2,10 +2,10 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
-from conftest import FakeRun
 
 from nonrobust_guidance.cards import write_card
 from nonrobust_guidance.errors import UserError
@@ -13,16 +13,19 @@ from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.provenance import gather_provenance
 
-CONFIG = FakeRun.config()
+
+@pytest.fixture
+def config(fake) -> dict[str, Any]:
+    return fake.config()
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Path:
+def run(fake, config: dict[str, Any], tmp_path: Path) -> Path:
     """Samples and scores with their cards, of made-up weights."""
-    FakeRun.write(tmp_path, CONFIG)
+    fake.write(tmp_path, config)
     (tmp_path / "scores").mkdir()
     paths = {}
-    for cell in list_cells(CONFIG):
+    for cell in list_cells(config):
         path = cell.path(tmp_path / "samples")
         paths.setdefault(cell.method.name, set()).add(path)
         inputs = {"diffusion": "d" * 64} | ({"guide": cell.method.classifier * 20} if cell.method.guided else {})
@@ -35,8 +38,8 @@ def run(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_every_row_names_the_hashes_behind_it(run):
-    gather_provenance(CONFIG, run / "scores", run / "samples", run / "provenance.csv")
+def test_every_row_names_the_hashes_behind_it(config, run):
+    gather_provenance(config, run / "scores", run / "samples", run / "provenance.csv")
     table = pd.read_csv(run / "provenance.csv", dtype=str, keep_default_na=False)
     metrics = pd.read_csv(run / "metrics.csv", dtype=str)
     key = ["method", "target", "seed"]
@@ -53,9 +56,9 @@ def test_every_row_names_the_hashes_behind_it(run):
     assert table["configuration"].nunique() == table["scale"].nunique()
 
 
-def test_samples_that_were_swapped_before_they_were_scored_are_named(run):
+def test_samples_that_were_swapped_before_they_were_scored_are_named(config, run):
     path = run / "samples/weak_adam/scale-0.1/seed-0/ball.npz"
     write_card(path.with_suffix(".json"), {}, {"diffusion": "d" * 64}, ["cup.npz"])
     with pytest.raises(UserError, match=r"ball\.npz was changed between drawing and scoring"):
-        gather_provenance(CONFIG, run / "scores", run / "samples", run / "provenance.csv")
+        gather_provenance(config, run / "scores", run / "samples", run / "provenance.csv")
     assert not (run / "provenance.csv").exists()
