@@ -14,6 +14,7 @@ from safetensors.numpy import load_file
 
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "config" / "tiny.yaml"
+TRAINED = {"gather_cards": 1}
 SCORED = {"score_samples": 1, "gather_scores": 1, "measure_signatures": 1}
 SCORES = {"score_samples": 9, "gather_scores": 1}
 EVERYTHING_SCORED = SCORED | SCORES
@@ -146,7 +147,8 @@ def test_a_second_call_does_nothing(finished):
         ("metrics={num_noise_images: 30}", {"measure_noise_accuracy": 1}),
         (
             "classifiers={robust: {training: {steps: 21}}}",
-            {"train_classifier": 1, "draw_samples": 3, "measure_noise_accuracy": 1}
+            TRAINED
+            | {"train_classifier": 1, "draw_samples": 3, "measure_noise_accuracy": 1}
             | SCORED
             | {"score_samples": 2}
             | GRADIENTS
@@ -154,20 +156,21 @@ def test_a_second_call_does_nothing(finished):
         ),
         (
             "classifiers={judge: {training: {steps: 21}}}",
-            {"train_classifier": 1, "measure_references": 1} | EVERYTHING_SCORED,
+            TRAINED | {"train_classifier": 1, "measure_references": 1} | EVERYTHING_SCORED,
         ),
         (
             "diffusion={training: {steps: 31}}",
-            {"train_diffusion": 1, "measure_noise_accuracy": 1} | EVERYTHING_SAMPLED,
+            TRAINED | {"train_diffusion": 1, "measure_noise_accuracy": 1} | EVERYTHING_SAMPLED,
         ),
         (
             "dataset={seed: 1}",
-            {"prepare_data": 1, "train_diffusion": 1, "train_classifier": 3, "measure_noise_accuracy": 1}
+            TRAINED
+            | {"prepare_data": 1, "train_diffusion": 1, "train_classifier": 3, "measure_noise_accuracy": 1}
             | {"measure_references": 1}
             | EVERYTHING_SAMPLED,
         ),
         # Another run of the same dataset shares the data and the checkpoints.
-        ("run=another", {"measure_noise_accuracy": 1, "render_ground_truth": 1} | EVERYTHING_SAMPLED),
+        ("run=another", TRAINED | {"measure_noise_accuracy": 1, "render_ground_truth": 1} | EVERYTHING_SAMPLED),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -99,14 +99,15 @@ def unusable(files: Sequence[Tracked], folder: Path, name: str, settings: Any) -
         return f"{changed.path} is not what {DATA_FILE} says"
     reason = mismatch(read_card(folder / "checkpoints" / name / CARD_FILE), settings, folder)
     if reason:
-        # Snakemake knows of restored files their age alone, and trains those again that are older than the data.
+        # Snakemake knows of restored files their age alone, and trains those again that are older than the data; an age
+        # of zero it takes for none.
         for file in files:
-            os.utime(file.path, (0, 0))
+            os.utime(file.path, (1, 1))
     return reason
 
 
 def not_up_to_date(snakemake: Sequence[str], files: Sequence[Tracked]) -> list[str]:
-    """Return those of the files that Snakemake would make again, or has no record of."""
+    """Return those of the files that Snakemake would make again, or has no record of, such as the log of the job."""
     names = {str(file.path) for file in files}
     if not names:
         return []
@@ -118,7 +119,7 @@ def not_up_to_date(snakemake: Sequence[str], files: Sequence[Tracked]) -> list[s
     return [
         row["output_file"]
         for row in rows
-        if row["output_file"] in names and (row["rule"] == "-" or row["plan"] != "no update")
+        if row["output_file"] in names and (row["log-file(s)"] == "-" or row["plan"] != "no update")
     ]
 
 
