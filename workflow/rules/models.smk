@@ -132,6 +132,8 @@ rule gather_cards:
         f"{RESULTS}/logs/gather_cards.log",
     benchmark:
         f"{RESULTS}/benchmarks/gather_cards.tsv"
+    # Seconds, which are not worth a place in a queue.
+    localrule: True
     threads: 1
     resources:
         mem_mb=500,
