@@ -26,7 +26,7 @@ NO_GPU = {
     "render_signatures",
     "render_ground_truth",
 }
-LIGHT = {"gather_scores", "gather_trajectories", "render_index"}
+LIGHT = {"gather_cards", "gather_scores", "gather_trajectories", "render_index"}
 
 
 def test_it_makes_every_result_where_the_site_stores_them(complete: Project) -> None:
