@@ -1,6 +1,9 @@
 """What several tests share."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -281,6 +284,19 @@ def trained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if path.parent.name == "judge":
             shutil.copy(root / "shipped" / "files" / "md5" / out["md5"][:2] / out["md5"][2:], folder / path.name)
     return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a complete run; copy it before you change it."""
+    root, directory = Path(__file__).parents[1], tmp_path_factory.mktemp("run")
+    command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--directory", directory]
+    command += ["--configfile", root / "config" / "tiny.yaml", "--cores", "2"]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    (directory / "stderr.txt").write_text(run.stderr)
+    return directory
 
 
 @pytest.fixture(scope="session")
