@@ -94,6 +94,7 @@ class Slurm:
         # Not in pytest's folder, which munge's user may not enter.
         self.folder = Path(tempfile.mkdtemp(prefix="slurm-"))
         self.folder.chmod(0o755)
+        self.log = self.folder / "slurmd.log"
         self.daemons: dict[str, subprocess.Popen[bytes]] = {}
         self.links = {name: CONFIGURED / name for name in ("slurm.conf", "gres.conf")}
 
