@@ -79,8 +79,8 @@ def draw_samples(
     indices = range(settings["num_samples"]) if indices is None else indices
     batches = split_batches(indices, sampling["batch_size"])
     relevant = {"method": settings, "scale": scale, "seed": seed, **options}
-    digest = fingerprint(relevant, origin)
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
+    digest = fingerprint(relevant, inputs)
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
         for target, guidance in guidances.items():
             parts = Parts(output_folder / f".{target}.parts", digest)
@@ -133,13 +133,9 @@ def build_stabilizer(settings: list[dict[str, Any]]) -> Stabilizer:
     return chain(*(STABILIZERS[s["name"]](**{k: v for k, v in s.items() if k != "name"}) for s in settings))
 
 
-def fingerprint(settings: dict[str, Any], checkpoints: list[Path]) -> str:
-    """Return a digest of all that the samples depend on: the settings and the bytes of the weights."""
-    digest = hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode())
-    for folder in checkpoints:
-        for weights in sorted(folder.rglob("*.safetensors")):
-            digest.update(weights.read_bytes())
-    return digest.hexdigest()
+def fingerprint(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    """Return a digest of all that the samples depend on: the settings and the hashes of the weights."""
+    return hashlib.sha256(json.dumps([settings, inputs], sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Parts:

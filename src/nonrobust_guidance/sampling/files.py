@@ -37,7 +37,11 @@ def load_samples(path: Path, image_size: int | None = None) -> NDArray[np.uint8]
             with archive.open(entry) as member:
                 while member.read(CHUNK):
                     pass
-        images = map_stored(path, entry) if entry.compress_type == zipfile.ZIP_STORED else np.load(path)["arr_0"]
+        if entry.compress_type == zipfile.ZIP_STORED:
+            images = map_stored(path, entry)
+        else:
+            with np.load(path) as arrays:
+                images = arrays["arr_0"]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
         raise UserError(f"{path} is truncated or no .npz archive of numbers; delete it and draw it again") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
