@@ -6,7 +6,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help environment reproduce retrain audit publish test test-audit test-browser test-cluster lint format
+.PHONY: help environment reproduce retrain audit publish test test-browser test-cluster lint format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -37,9 +37,6 @@ publish: $(INSTALLED) ## Record checkpoints and results for Git and DVC, if they
 
 test: $(INSTALLED) ## Run all tests
 	@$(RUN) pytest
-
-test-audit: $(INSTALLED) ## Publish, restore, kill, tamper with and audit a small run in real clones
-	@$(RUN) pytest tests/audit
 
 test-browser: $(INSTALLED) ## Check the report's pages in headless Chromium (PAGES=results/default/report: that run's)
 	@command -v chromium >/dev/null || [ "$$(id -u)" != 0 ] || { apt-get update --quiet --quiet \

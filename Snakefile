@@ -41,6 +41,7 @@ rule data:
 
 rule models:
     input:
+        rules.prepare_data.output,
         diffusion_files(),
         classifier_files(config["classifiers"]),
         rules.gather_cards.output,

@@ -131,6 +131,47 @@ def read_card(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} is no card; make again what it describes")
 
 
+def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, for each model that the run trains, what its card must say of its configuration."""
+    models = {config["diffusion"]["name"]: config["diffusion"]}
+    noise = {"schedule": config["diffusion"]["schedule"]}
+    for name, classifier in config["classifiers"].items():
+        models[name] = dict(classifier) | (noise if classifier["noised"] else {})
+    return {name: settings for name, settings in models.items() if "source" not in settings}
+
+
+def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Return in words, for each trained checkpoint that is there, what of its card is not the run's; empty if all is.
+
+    Args:
+        config: the run's validated configuration.
+        folder: of the dataset, with the manifest and ``checkpoints``.
+    """
+    manifest = folder / "manifest.json"
+    try:
+        is_current = json.loads(manifest.read_bytes())["settings"] == _as_json(config["dataset"])
+        data = sha256_of(manifest) if is_current else None
+    except (OSError, ValueError, KeyError, TypeError):
+        data = None
+    found = {}
+    for name, settings in checkpoint_settings(config).items():
+        path = folder / "checkpoints" / name / CARD_FILE
+        if not path.is_file():
+            continue
+        try:
+            card = read_card(path)
+        except UserError:
+            found[name] = "its card cannot be read"
+            continue
+        if card.get("configuration") != _as_json(settings):
+            found[name] = "it was trained with other settings, as its card says"
+        elif not data or card["inputs"].get("data") != data:
+            found[name] = "it was trained on other data, as its card says"
+        else:
+            found[name] = ""
+    return found
+
+
 def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a checkpoint's weights.
 
@@ -149,6 +190,11 @@ def describe_device(kind: str) -> dict[str, Any]:
     threads = torch.get_num_threads() if torch is not None else os.cpu_count()
     name = torch.cuda.get_device_name() if torch is not None and kind == "cuda" else processor()
     return {"kind": kind, "name": name, "threads": threads}
+
+
+def _as_json(content: Any) -> Any:
+    """Return what is read again of what was written as JSON."""
+    return json.loads(json.dumps(content, default=str))
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:

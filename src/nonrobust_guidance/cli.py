@@ -204,10 +204,10 @@ def render_index(args: argparse.Namespace) -> None:
 
 
 def restore_checkpoints(args: argparse.Namespace) -> None:
-    """Put published checkpoints in the place of training, for Snakemake to count as up to date."""
+    """Bring the published checkpoints that are missing, in the place of training."""
     from nonrobust_guidance.audit.restore import restore_checkpoints
 
-    restore_checkpoints(load_config(args.config), args.config)
+    restore_checkpoints(load_config(args.config))
 
 
 def check_publishable(args: argparse.Namespace) -> None:

@@ -86,6 +86,13 @@ def test_a_row_or_a_column_on_one_side_alone_is_different():
     assert (compared.agreement, compared.column) == (Agreement.DIFFERENT, "more")
 
 
+def test_a_number_far_outside_its_own_interval_is_not_excused_by_it():
+    # The interval, 0.2 wide, stays; the fresh number is believed by 0.2, the published one by 0.1 on that side.
+    assert agreement("accuracy", "1.02") is Agreement.INTERVAL
+    assert agreement("accuracy", "1.03") is Agreement.DIFFERENT
+    assert agreement("accuracy", "9000") is Agreement.DIFFERENT
+
+
 def test_a_bound_that_was_doctored_is_no_longer_equal():
     assert agreement("accuracy_low", "0.75") is Agreement.INTERVAL
 

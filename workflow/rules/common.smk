@@ -4,6 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
+from nonrobust_guidance.cards import mismatches
 from nonrobust_guidance.config import MODEL_SECTIONS, read_scalars, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
@@ -103,6 +104,31 @@ RUN_CONFIG = f"{RESULTS}/config.yaml"
 onstart:
     write_config({section: config[section] for section in ("device", *MODEL_SECTIONS)}, Path(MODEL_CONFIG))
     write_config(config, Path(RUN_CONFIG))
+
+
+# Of a checkpoint that DVC or a colleague brought, Snakemake has no record, and its age says nothing. What counts is its
+# card: where that names these data and settings, the checkpoint stands however old it is; any other is older than all.
+
+
+def vouched_checkpoints():
+    """Return the names of the checkpoints whose cards are this run's, and let the others be trained again."""
+    vouched = set()
+    for name, reason in mismatches(config, Path(DATA)).items():
+        if not reason:
+            vouched.add(name)
+        elif workflow.is_main_process:
+            # Snakemake takes an age of zero for none.
+            os.utime(f"{CHECKPOINTS}/{name}/card.json", (1, 1))
+    return vouched
+
+
+VOUCHED = vouched_checkpoints()
+
+
+def training_data(name):
+    """Return the manifest of what a model is trained on; whether it is younger does not count for a vouched one."""
+    manifest = f"{DATA}/manifest.json"
+    return ancient(manifest) if name in VOUCHED else manifest
 
 
 def one_of(names):

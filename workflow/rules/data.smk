@@ -2,7 +2,8 @@ rule prepare_data:
     input:
         sprites=SPRITES,
     output:
-        manifest=f"{DATA}/manifest.json",
+        # DVC tracks it, and refuses to work where it is missing: the job replaces it, Snakemake does not delete it.
+        manifest=update(f"{DATA}/manifest.json"),
         arrays=expand(
             "{data}/{split}/{array}.npy",
             data=DATA,

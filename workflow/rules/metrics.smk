@@ -25,6 +25,7 @@ rule fetch_inception:
 rule measure_references:
     input:
         manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
         weights=extractor_files,
     output:
         expand(
@@ -61,6 +62,7 @@ rule score_samples:
         inceptions=INCEPTION_FILES,
         references=expand(rules.measure_references.output, extractor=config["metrics"]["extractors"]),
         manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
         judge=JUDGE,
     output:
         table=f"{RESULTS}/scores/{{method}}.csv",
@@ -121,6 +123,7 @@ rule measure_noise_accuracy:
     input:
         diffusion_files(),
         manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
         report(f"{RESULTS}/noise_accuracy.csv", caption="../report/noise_accuracy.rst", category="Results"),
@@ -148,6 +151,7 @@ rule measure_sensitivity:
     input:
         diffusion_files(),
         manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
         report(f"{RESULTS}/sensitivity.csv", caption="../report/sensitivity.rst", category="Results"),
@@ -228,6 +232,7 @@ rule measure_signatures:
     input:
         SAMPLES,
         manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
         judge=JUDGE,
         classifiers=classifier_files(config["classifiers"]),
     output:

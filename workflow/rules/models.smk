@@ -1,5 +1,6 @@
-# The files are named and not the folders: Snakemake deletes what a job makes before it starts the job again, and the
-# state from which a killed training goes on has to stay.
+# The files are named and not the folders: the state from which a killed training goes on has to stay. A training updates
+# its checkpoint: Snakemake would delete the old one at its start, and DVC refuses to work where one that it tracks is
+# missing.
 
 
 if "source" in config["diffusion"]:
@@ -35,14 +36,14 @@ else:
 
     rule train_diffusion:
         input:
-            manifest=rules.prepare_data.output.manifest,
+            manifest=training_data(config["diffusion"]["name"]),
         output:
-            index=f"{DIFFUSION}/model_index.json",
-            unet=f"{DIFFUSION}/unet/config.json",
-            weights=f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors",
-            scheduler=f"{DIFFUSION}/scheduler/scheduler_config.json",
-            history=report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training"),
-            card=f"{DIFFUSION}/card.json",
+            index=update(f"{DIFFUSION}/model_index.json"),
+            unet=update(f"{DIFFUSION}/unet/config.json"),
+            weights=update(f"{DIFFUSION}/unet/diffusion_pytorch_model.safetensors"),
+            scheduler=update(f"{DIFFUSION}/scheduler/scheduler_config.json"),
+            history=update(report(f"{DIFFUSION}/history.csv", caption="../report/history.rst", category="Training")),
+            card=update(f"{DIFFUSION}/card.json"),
         log:
             f"{RESULTS}/logs/train_diffusion.log",
         benchmark:
@@ -67,14 +68,14 @@ else:
 
 rule train_classifier:
     input:
-        manifest=rules.prepare_data.output.manifest,
+        manifest=lambda wildcards: training_data(wildcards.classifier),
     output:
-        architecture=f"{CHECKPOINTS}/{{classifier}}/config.json",
-        weights=f"{CHECKPOINTS}/{{classifier}}/model.safetensors",
-        history=report(
-            f"{CHECKPOINTS}/{{classifier}}/history.csv", caption="../report/history.rst", category="Training"
+        architecture=update(f"{CHECKPOINTS}/{{classifier}}/config.json"),
+        weights=update(f"{CHECKPOINTS}/{{classifier}}/model.safetensors"),
+        history=update(
+            report(f"{CHECKPOINTS}/{{classifier}}/history.csv", caption="../report/history.rst", category="Training")
         ),
-        card=f"{CHECKPOINTS}/{{classifier}}/card.json",
+        card=update(f"{CHECKPOINTS}/{{classifier}}/card.json"),
     log:
         f"{RESULTS}/logs/train_classifier/{{classifier}}.log",
     benchmark:

@@ -144,10 +144,15 @@ def number(text: str) -> float | None:
 
 
 def interval_of(column: str, row: Mapping[str, str]) -> Interval | None:
-    """Return a number with its interval, for a share without one that of Wilson; None where there is none."""
+    """Return a number with its interval, for a share without one that of Wilson; None where there is none.
+
+    A number may lie outside its interval, as a biased bootstrap's does, but it is not believed the more for that:
+    neither arm is longer than the interval.
+    """
     value, low, high = (number(row.get(name, "")) for name in (column, f"{column}_low", f"{column}_high"))
     if value is not None and low is not None and high is not None:
-        return Interval(value, low, high)
+        width = high - low
+        return Interval(value, value - min(max(value - low, 0), width), value + min(max(high - value, 0), width))
     n = number(row.get("n", ""))
     is_share = column.startswith("share_") or column.endswith("_share")
     if value is not None and n and is_share and 0 <= value <= 1:

@@ -94,14 +94,15 @@ def write_dataset(
                 "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
                 "sha256": {f"{name}.npy": sha256_of(staging / split / f"{name}.npy") for name in _ARRAYS},
             }
-        manifest |= describe()
-        (folder / _MANIFEST).unlink(missing_ok=True)
+        text = json.dumps({**manifest, **describe()}, indent=2, default=str) + "\n"
+        # It vouches for these arrays alone. If they are drawn again, it may stay: DVC wants what it tracks to be there.
+        if (folder / _MANIFEST).is_file() and (folder / _MANIFEST).read_bytes() != text.encode():
+            (folder / _MANIFEST).unlink()
         for split in splits:
             shutil.rmtree(folder / split, ignore_errors=True)
             (staging / split).rename(folder / split)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    text = json.dumps(manifest, indent=2, default=str) + "\n"
     write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
 
 
