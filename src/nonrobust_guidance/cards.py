@@ -19,6 +19,8 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.provenance import code_hash, commit, library_versions, processor
 
 CARD_FILE = "card.json"
+# How a training is carried out, and not what is trained: checkpoints and the states of trainings outlive their change.
+CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
 
 
 def write_card(
@@ -73,7 +75,7 @@ def write_checkpoint_card(
     end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
     write_card(
         folder / CARD_FILE,
-        configuration,
+        what_is_trained(configuration),
         {"data": sha256_of(manifest)},
         made,
         device,
@@ -137,7 +139,13 @@ def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:
     noise = {"schedule": config["diffusion"]["schedule"]}
     for name, classifier in config["classifiers"].items():
         models[name] = dict(classifier) | (noise if classifier["noised"] else {})
-    return {name: settings for name, settings in models.items() if "source" not in settings}
+    return {name: what_is_trained(settings) for name, settings in models.items() if "source" not in settings}
+
+
+def what_is_trained(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings without those that say how its training is carried out."""
+    training = {key: value for key, value in configuration["training"].items() if key not in CARRIED_OUT}
+    return {**configuration, "training": training}
 
 
 def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
@@ -160,10 +168,11 @@ def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
             continue
         try:
             card = read_card(path)
-        except UserError:
+            trained = what_is_trained(card["configuration"])
+        except (UserError, KeyError, TypeError, AttributeError):
             found[name] = "its card cannot be read"
             continue
-        if card.get("configuration") != _as_json(settings):
+        if trained != _as_json(settings):
             found[name] = "it was trained with other settings, as its card says"
         elif not data or card["inputs"].get("data") != data:
             found[name] = "it was trained on other data, as its card says"

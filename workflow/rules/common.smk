@@ -4,7 +4,7 @@ import signal
 import sys
 from pathlib import Path
 
-from nonrobust_guidance.cards import mismatches
+from nonrobust_guidance.cards import checkpoint_settings, mismatches
 from nonrobust_guidance.config import MODEL_SECTIONS, read_scalars, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
@@ -80,8 +80,8 @@ SPRITES = [
 
 FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
 TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
-TRAINED_MODELS = [config["diffusion"]["name"]] * ("source" not in config["diffusion"]) + TRAINED
-TRAINED_CARDS = [f"{CHECKPOINTS}/{name}/card.json" for name in TRAINED_MODELS]
+MODEL_SETTINGS = checkpoint_settings(config)
+TRAINED_CARDS = [f"{CHECKPOINTS}/{name}/card.json" for name in MODEL_SETTINGS]
 
 METHODS = config["sampling"]["methods"]
 GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
@@ -161,12 +161,6 @@ def classifier_files(names):
 
 
 # The settings on which a job's result depends: Snakemake runs it again when they change, and only then.
-
-
-def classifier_settings(wildcards):
-    """Return the classifier's section, and the noise that it is trained on if it is robust."""
-    settings = config["classifiers"][wildcards.classifier]
-    return [settings, config["diffusion"]["schedule"]] if settings["noised"] else [settings]
 
 
 def fetching_settings(wildcards):

@@ -56,7 +56,7 @@ else:
             runtime=240,
         params:
             config=MODEL_CONFIG,
-            settings=config["diffusion"],
+            settings=MODEL_SETTINGS[config["diffusion"]["name"]],
             data=subpath(input.manifest, parent=True),
             folder=subpath(output.index, parent=True),
         message:
@@ -88,7 +88,7 @@ rule train_classifier:
         runtime=120,
     params:
         config=MODEL_CONFIG,
-        settings=classifier_settings,
+        settings=lambda wildcards: MODEL_SETTINGS[wildcards.classifier],
         data=subpath(input.manifest, parent=True),
         folder=subpath(output.architecture, parent=True),
     message:

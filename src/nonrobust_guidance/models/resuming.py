@@ -15,12 +15,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from nonrobust_guidance.cards import CARRIED_OUT
 from nonrobust_guidance.fetching import RECORD
 from nonrobust_guidance.files import write_atomically
 
 STATE_FILE = "training-state.safetensors"
-# How a training is carried out, and not what is trained: a state outlives their change.
-CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
