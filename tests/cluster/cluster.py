@@ -124,6 +124,10 @@ class Slurm:
         self._run("slurmd", "-D")
         wait_until(lambda: ask("sinfo", "--noheader", "--format=%T").strip() in ("idle", "mixed"), "the node is not up")
 
+    def release(self, job: Job) -> None:
+        """Let a job that Slurm took back start at once, and not after its two minutes."""
+        subprocess.run(["scontrol", "update", f"JobId={job.number}", "StartTime=now"], check=True)
+
     def kill_node(self) -> None:
         """Do what a power cut does: the daemon and all that its jobs run is gone at once, and Slurm notices."""
         victims = [pid for pid in processes() if b"slurmstepd" in command_of(pid)]

@@ -5,9 +5,9 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cluster import Job, Slurm, command_of, place_of, processes, say, signals_of, wait_until
@@ -17,23 +17,37 @@ CHECKPOINT = Path("data/sportballs-tiny/checkpoints/nonrobust")
 TRAINING = f"snakemake --profile slurm --configfile config/cluster.yaml -- {CHECKPOINT}/config.json"
 LOG = Path("results/tiny/logs/train_classifier/nonrobust.log")
 
-# The many cells run beside these tests, which mostly wait.
-pytestmark = pytest.mark.usefixtures("cells")
+Training = tuple[Project, subprocess.Popen[str], Future[int]]
+
+# The many cells, and the training whose time ends, run beside these tests, which mostly wait.
+pytestmark = pytest.mark.usefixtures("cells", "out_of_time")
+
+
+def untrained(complete: Project, folder: Path) -> Project:
+    """Return a clone with the data of the complete run, in which the one classifier is yet to be trained."""
+    project = Project(folder)
+    project.write_config()
+    for part in ("data", ".snakemake"):
+        shutil.copytree(complete.work / part, folder / part)
+    shutil.rmtree(folder / CHECKPOINT)
+    return project
 
 
 @pytest.fixture
 def project(complete: Project, tmp_path: Path) -> Project:
-    """A clone with the data of the complete run, in which the one classifier is yet to be trained."""
-    project = Project(tmp_path)
-    project.write_config()
-    for part in ("data", ".snakemake"):
-        shutil.copytree(complete.work / part, tmp_path / part)
-    shutil.rmtree(tmp_path / CHECKPOINT)
-    return project
+    return untrained(complete, tmp_path)
 
 
-def set_training(project: Project, **settings: Any) -> None:
-    project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(settings))
+@pytest.fixture(scope="module")
+def out_of_time(complete: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+    """A training that saves no state of its own accord, held as soon as it begins, for longer than it has time."""
+    project = untrained(complete, tmp_path_factory.mktemp("out_of_time"))
+    project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(checkpoint_every=1000))
+    # Slurm sends its signal up to a minute earlier than it is asked to.
+    project.write_site(rules={"train_classifier": {"runtime": 3}}, seconds_before_limit=30)
+    run = project.type(TRAINING)
+    with ThreadPoolExecutor(1) as executor:
+        yield project, run, executor.submit(hold_trainer, project, run)
 
 
 def trainer(project: Project) -> int | None:
@@ -112,20 +126,15 @@ def test_a_job_is_killed_for_memory_and_retried_with_more(slurm: Slurm, project:
     assert_undisturbed(project, complete)
 
 
-def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, project: Project, complete: Project) -> None:
-    # Not of its own accord.
-    set_training(project, checkpoint_every=1000)
-    project.write_site(rules={"train_classifier": {"runtime": 2}}, seconds_before_limit=30)
-    run = project.type(TRAINING)
+def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, complete: Project, out_of_time: Training) -> None:
+    project, run, held = out_of_time
     # Slurm lets a process that is held go on when it sends it a signal.
-    process = hold_trainer(project, run)
+    process = held.result()
     wait_until(lambda: not Path(f"/proc/{process}").exists(), "Slurm sends no signal")
-    say("Slurm has sent its signal, and the training has ended")
-    assert state_of(project).exists()
     project.finish(run)
     stopped, finished = slurm.jobs(project.work)
     assert (stopped.state, finished.state) == ("FAILED", "COMPLETED")
-    assert stopped.seconds < 120
+    assert stopped.seconds < 180
     assert first_step(project) > 0
     assert_undisturbed(project, complete)
 
@@ -152,6 +161,7 @@ def test_a_node_goes_down_with_a_job_on_it(slurm: Slurm, project: Project, compl
     wait_until(lambda: not Path(f"/proc/{process}").exists(), "the training outlives its node")
     say("the node is down")
     slurm.start_node()
+    slurm.release(only_job(slurm, project))
     project.finish(run)
     assert only_job(slurm, project).state == "COMPLETED"
     assert first_step(project) >= 10
