@@ -312,7 +312,8 @@ def test_a_lock_is_released_if_its_owner_is_dead_and_only_then(again: Path, tmp_
     command = [*SNAKEMAKE, "--forcerun", "render_index"]
     job = subprocess.Popen(command, cwd=directory, env=environment(directory), start_new_session=True)
     locks = directory / ".snakemake/locks"
-    while not any(locks.glob("*.lock")):
+    # The second of the two locks, once it is written.
+    while not any(lock.stat().st_size for lock in locks.glob("*.output.lock")):
         assert job.poll() is None
     os.kill(job.pid, signal.SIGSTOP)
     refused = attempt(directory, *command)
