@@ -240,6 +240,8 @@ def test_every_kind_of_tampering_is_named(again: Path, tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1].startswith("error: ")
     named = [line.split(" is not what ")[0] for line in done.stdout.splitlines() if " is not what " in line]
     assert set(named) == set(map(str, files))
+    flip(directory / files[-1])
+    assert f"{files[-1]} is not what " in attempt(directory, *package("audit", *CONFIG)).stdout
 
 
 def test_a_doctored_number_is_named_even_in_a_commit(again: Path, tmp_path: Path) -> None:
@@ -247,14 +249,14 @@ def test_a_doctored_number_is_named_even_in_a_commit(again: Path, tmp_path: Path
     table = directory / "published/tiny/metrics.csv"
     lines = table.read_text().splitlines(keepends=True)
     header, row = lines[0].split(","), lines[1].split(",")
-    row[header.index("fd_judge")] = "9000"
+    row[header.index("fd_judge")] = "0.1"
     table.write_text("".join([lines[0], ",".join(row), *lines[2:]]))
     call(directory, "git", "commit", "--quiet", "--message", "better", "published")
     done = attempt(directory, *package("audit", *CONFIG))
     assert done.returncode == 1
     assert "published/tiny/metrics.csv of the last commit is not what its dvc.lock says" in done.stdout
     assert re.search(
-        r"^metrics.csv +unguided 0 baseball 0 +different  fd_judge: 9000 published", done.stdout, re.MULTILINE
+        r"^metrics.csv +unguided 0 baseball 0 +different  fd_judge: 0.1 published", done.stdout, re.MULTILINE
     )
 
 
