@@ -17,7 +17,7 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 from torchvision import models
 
-from nonrobust_guidance.cards import write_checkpoint_card
+from nonrobust_guidance.cards import checkpoint_settings, write_checkpoint_card
 from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
@@ -111,9 +111,10 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
     history = train(objective, settings["training"], output_folder, f"train {name}", validate, device)
     save_classifier(network_of(model.cpu()), card, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
-    configuration = dict(settings) | ({"schedule": config["diffusion"]["schedule"]} if settings["noised"] else {})
     made = ["config.json", "model.safetensors", HISTORY_FILE]
-    write_checkpoint_card(output_folder, configuration, history, data_folder / "manifest.json", made, device.type)
+    write_checkpoint_card(
+        output_folder, checkpoint_settings(config)[name], history, data_folder / "manifest.json", made, device.type
+    )
     clear_state(output_folder)
 
 
