@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     )
     from nonrobust_guidance.models.preprocessing import preprocess
     from nonrobust_guidance.models.weights import load_torchvision_classifier
-    from nonrobust_guidance.sampling import Step, sample, trajectory
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
+    from nonrobust_guidance.sampling.sample import sample
+    from nonrobust_guidance.sampling.trajectory import Step, trajectory
     from nonrobust_guidance.schedule import Schedule
 
 __all__ = [
@@ -53,12 +54,12 @@ _HOME = {
     "NonFiniteGradientError": "guidance",
     "Normalize": "guidance",
     "Schedule": "schedule",
-    "Step": "sampling",
+    "Step": "sampling.trajectory",
     "chain": "guidance",
     "load_torchvision_classifier": "models.weights",
     "preprocess": "models.preprocessing",
-    "sample": "sampling",
-    "trajectory": "sampling",
+    "sample": "sampling.sample",
+    "trajectory": "sampling.trajectory",
 }
 
 

@@ -61,7 +61,7 @@ def train_diffusion(args: argparse.Namespace) -> None:
         arguments = ["train-diffusion", "--config", args.config, "--data", args.data, "--output", args.output]
         run_in_processes(processes, [*map(str, arguments), "--threads", str(threads)])
         return
-    from nonrobust_guidance.models import train_diffusion
+    from nonrobust_guidance.models.diffusion import train_diffusion
 
     train_diffusion(config, args.data, args.output)
 
@@ -70,7 +70,7 @@ def train_classifier(args: argparse.Namespace) -> None:
     """Train one of the classifiers."""
     config = load_config(args.config, complete=False)
     _require_known(args, "name", config["classifiers"], "classifiers")
-    from nonrobust_guidance.models import train_classifier
+    from nonrobust_guidance.models.classifiers import train_classifier
 
     train_classifier(config, args.name, args.data, args.output)
 
@@ -82,7 +82,7 @@ def fetch_checkpoint(args: argparse.Namespace) -> None:
     _require_known(args, "name", list(models), "diffusion and classifiers")
     if "source" not in models[args.name]:
         raise UserError(f"{args.config} gives {args.name} no source; train it, or add one in place of its training")
-    from nonrobust_guidance.models import fetch_checkpoint
+    from nonrobust_guidance.models.published import fetch_checkpoint
 
     fetch_checkpoint(config, args.name, args.output)
 
@@ -177,7 +177,7 @@ def measure_trajectories(args: argparse.Namespace) -> None:
 
 def gather_trajectories(args: argparse.Namespace) -> None:
     """Put the methods' tables of trajectories into one."""
-    from nonrobust_guidance.metrics.trajectories import gather_trajectories
+    from nonrobust_guidance.metrics.gather import gather_trajectories
 
     gather_trajectories(load_config(args.config), args.parts, args.output)
 

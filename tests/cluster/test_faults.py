@@ -17,10 +17,10 @@ CHECKPOINT = Path("data/sportballs-tiny/checkpoints/nonrobust")
 TRAINING = f"snakemake --profile slurm --configfile config/cluster.yaml -- {CHECKPOINT}/config.json"
 LOG = Path("results/tiny/logs/train_classifier/nonrobust.log")
 
-Training = tuple[Project, subprocess.Popen[str], Future[int]]
+Training = tuple[Project, subprocess.Popen[str]]
 
-# The many cells, and the training whose time ends, run beside these tests, which mostly wait.
-pytestmark = pytest.mark.usefixtures("cells", "out_of_time")
+# The many cells, and what Slurm itself ends, run beside these tests, which mostly wait.
+pytestmark = pytest.mark.usefixtures("cells", "out_of_memory", "out_of_time")
 
 
 def untrained(complete: Project, folder: Path) -> Project:
@@ -39,7 +39,17 @@ def project(complete: Project, tmp_path: Path) -> Project:
 
 
 @pytest.fixture(scope="module")
-def out_of_time(complete: Project, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Training]:
+def out_of_memory(complete: Project, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that is given less memory than it needs."""
+    project = untrained(complete, tmp_path_factory.mktemp("out_of_memory"))
+    project.write_site(rules={"train_classifier": {"mem_mb": 800}})
+    return project, project.type(TRAINING)
+
+
+@pytest.fixture(scope="module")
+def out_of_time(
+    complete: Project, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Project, subprocess.Popen[str], Future[int]]]:
     """A training that saves no state of its own accord, held as soon as it begins, for longer than it has time."""
     project = untrained(complete, tmp_path_factory.mktemp("out_of_time"))
     project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(checkpoint_every=1000))
@@ -115,9 +125,26 @@ def test_a_job_is_cancelled_while_it_trains(slurm: Slurm, project: Project, comp
     assert_undisturbed(project, complete)
 
 
-def test_a_job_is_killed_for_memory_and_retried_with_more(slurm: Slurm, project: Project, complete: Project) -> None:
-    project.write_site(rules={"train_classifier": {"mem_mb": 800}})
+def test_snakemake_is_killed_and_started_again(slurm: Slurm, project: Project, complete: Project) -> None:
+    run = project.type(TRAINING)
+    hold_trainer(project, run, state_of(project).exists)
+    run.kill()
+    run.wait()
+    say("killed Snakemake; its job goes on")
+    assert only_job(slurm, project).state == "RUNNING"
+    project.run(TRAINING.replace("--profile slurm", "--profile slurm --unlock"))
+    assert only_job(slurm, project).state == "CANCELLED"
     project.run(TRAINING)
+    assert states(slurm, project) == ["CANCELLED", "COMPLETED"]
+    assert first_step(project) >= 10
+    assert_undisturbed(project, complete)
+
+
+def test_a_job_is_killed_for_memory_and_retried_with_more(
+    slurm: Slurm, complete: Project, out_of_memory: Training
+) -> None:
+    project, run = out_of_memory
+    project.finish(run)
     *killed, last = slurm.jobs(project.work)
     assert last.state == "COMPLETED"
     assert [job.memory for job in killed] in (["800M"], ["800M", "1200M"])
@@ -136,21 +163,6 @@ def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, complete: P
     assert (stopped.state, finished.state) == ("FAILED", "COMPLETED")
     assert stopped.seconds < 180
     assert first_step(project) > 0
-    assert_undisturbed(project, complete)
-
-
-def test_snakemake_is_killed_and_started_again(slurm: Slurm, project: Project, complete: Project) -> None:
-    run = project.type(TRAINING)
-    hold_trainer(project, run, state_of(project).exists)
-    run.kill()
-    run.wait()
-    say("killed Snakemake; its job goes on")
-    assert only_job(slurm, project).state == "RUNNING"
-    project.run(TRAINING.replace("--profile slurm", "--profile slurm --unlock"))
-    assert only_job(slurm, project).state == "CANCELLED"
-    project.run(TRAINING)
-    assert states(slurm, project) == ["CANCELLED", "COMPLETED"]
-    assert first_step(project) >= 10
     assert_undisturbed(project, complete)
 
 

@@ -13,7 +13,7 @@ from nonrobust_guidance.data import SportBalls
 from nonrobust_guidance.metrics.extractors import judge_extractor
 from nonrobust_guidance.metrics.frechet import Gaussian, frechet_distance
 from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
-from nonrobust_guidance.models import load_classifier
+from nonrobust_guidance.models.classifiers import load_classifier
 
 DEFAULT = yaml.safe_load((Path(__file__).parents[2] / "config" / "default.yaml").read_text())
 NUM_CANVASES, NUM_REFERENCE = 256, 600

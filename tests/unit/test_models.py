@@ -12,10 +12,9 @@ from safetensors.torch import load_file, save_file
 
 from nonrobust_guidance.data import load_split, prepare_data
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.models import load_classifier, load_diffusion, train_classifier, train_diffusion
-from nonrobust_guidance.models.classifiers import CrossEntropy
-from nonrobust_guidance.models.diffusion import add_noise
-from nonrobust_guidance.models.images import to_uint8, to_unit_range
+from nonrobust_guidance.models.classifiers import CrossEntropy, load_classifier, train_classifier
+from nonrobust_guidance.models.diffusion import load_diffusion, train_diffusion
+from nonrobust_guidance.models.images import add_noise, to_uint8, to_unit_range
 from nonrobust_guidance.models.judge import decode_factors, encode_factors
 from nonrobust_guidance.schedule import Schedule
 

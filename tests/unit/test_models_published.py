@@ -15,7 +15,9 @@ from torchvision import models
 import nonrobust_guidance as ng
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
-from nonrobust_guidance.models import fetch_checkpoint, load_classifier, load_diffusion
+from nonrobust_guidance.models.classifiers import load_classifier
+from nonrobust_guidance.models.diffusion import load_diffusion
+from nonrobust_guidance.models.published import fetch_checkpoint
 from nonrobust_guidance.models.resuming import clear_state
 
 SCHEDULE = {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2}

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import nonrobust_guidance as ng
-from nonrobust_guidance.sampling import sample_counted
 from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.sample import sample_counted
 
 SCHEDULE = ng.Schedule.linear(400, 1e-4, 0.05).respaced(6)
 TARGETS = torch.tensor([0, 1, 2, 3, 0, 1, 2])

@@ -11,7 +11,8 @@ from nonrobust_guidance.metrics.gather import gather_scores
 from nonrobust_guidance.metrics.noise_accuracy import measure_noise_accuracy
 from nonrobust_guidance.metrics.references import measure_references
 from nonrobust_guidance.metrics.score import score_method
-from nonrobust_guidance.models import load_classifier, train_classifier, train_diffusion
+from nonrobust_guidance.models.classifiers import load_classifier, train_classifier
+from nonrobust_guidance.models.diffusion import train_diffusion
 from nonrobust_guidance.sampling.draw import draw_samples
 
 TRAINING = {"seed": 0, "steps": 40, "batch_size": 16, "learning_rate": 2.0e-3}

@@ -1,4 +1,4 @@
-"""From the tables of the methods to the table of a run."""
+"""From the tables of the methods to the tables of a run, without what takes long to import."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ import pandas as pd
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.cells import list_methods
+
+# Of a table of trajectories.
+QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
+KEYS = ("method", "scale", "target", "seed", "k", "t", "noise_level", "n")
+COLUMNS = [*KEYS, *(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_low", "_high")), "cosine_n"]
 
 
 def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Path) -> None:
@@ -35,4 +41,25 @@ def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Pa
         if list(tables[-1].columns) != list(tables[0].columns):
             raise UserError(f"{path} has other columns than the other methods' tables; score {method} again")
     table = pd.concat(tables)
+    write_atomically(output_csv, lambda file: table.to_csv(file, index=False))
+
+
+def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_csv: Path) -> None:
+    """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in the configuration's order.
+
+    Raises:
+        UserError: if one is missing or no table.
+    """
+    tables = []
+    for method in list_methods(config):
+        path = parts_folder / f"{method.name}.csv"
+        if not method.guided:
+            continue
+        try:
+            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS])
+        except FileNotFoundError:
+            raise UserError(f"{path} is missing; run measure-trajectories for {method.name} first") from None
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{path} is no table of trajectories; delete it and make it again") from error
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS)
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False))

@@ -24,7 +24,7 @@ from nonrobust_guidance.metrics.distances import SampleDistances, Yardstick
 from nonrobust_guidance.metrics.extractors import load_extractor
 from nonrobust_guidance.metrics.judging import class_probabilities, device_of, summarize_probabilities
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
-from nonrobust_guidance.models import load_classifier
+from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.sampling.files import load_samples
 
 

@@ -22,7 +22,8 @@ from nonrobust_guidance.guidance.classifier import At
 from nonrobust_guidance.metrics.cells import list_methods
 from nonrobust_guidance.metrics.intervals import resampled_interval
 from nonrobust_guidance.metrics.noise_accuracy import noise_levels
-from nonrobust_guidance.models import load_classifier, load_diffusion
+from nonrobust_guidance.models.classifiers import load_classifier
+from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.sampling.denoiser import Denoiser, network_device, predict
 from nonrobust_guidance.sampling.draw import build_stabilizer

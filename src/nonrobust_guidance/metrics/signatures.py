@@ -28,7 +28,7 @@ from nonrobust_guidance.metrics.colours import colour_distance
 from nonrobust_guidance.metrics.judging import class_probabilities, device_of
 from nonrobust_guidance.metrics.observed import Observed, RealClass, colours_of, require_judge
 from nonrobust_guidance.metrics.shifts import compare_colours, compare_factors, share
-from nonrobust_guidance.models import load_classifier
+from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.judge import Judge
 from nonrobust_guidance.sampling.files import load_samples
 

@@ -14,19 +14,17 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
-from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.stabilizers import direction_and_norm
-from nonrobust_guidance.metrics.cells import list_methods, middle_scale
+from nonrobust_guidance.metrics.cells import middle_scale
+from nonrobust_guidance.metrics.gather import COLUMNS, QUANTITIES
 from nonrobust_guidance.metrics.intervals import resampled_interval
-from nonrobust_guidance.models import load_classifier, load_diffusion
+from nonrobust_guidance.models.classifiers import load_classifier
+from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.sampling.draw import build_guidance, chain_options, split_batches
 from nonrobust_guidance.sampling.trajectory import Step, trajectory
 
-QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
 LENGTHS = ("norm", "norm_stabilized")
-KEYS = ("method", "scale", "target", "seed", "k", "t", "noise_level", "n")
-COLUMNS = [*KEYS, *(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_low", "_high")), "cosine_n"]
 Numbers = dict[str, NDArray[np.float64]]
 
 
@@ -88,27 +86,8 @@ def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Pa
             row |= {quantity: found.value, f"{quantity}_low": found.low, f"{quantity}_high": found.high}
         row["cosine_n"] = int(np.isfinite(np.concatenate([part["cosine"] for part in parts])).sum())
         rows.append(row)
-    write_table(pd.DataFrame(rows, columns=COLUMNS), output_csv)
-
-
-def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_csv: Path) -> None:
-    """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in the configuration's order.
-
-    Raises:
-        UserError: if one is missing or no table.
-    """
-    tables = []
-    for method in list_methods(config):
-        path = parts_folder / f"{method.name}.csv"
-        if not method.guided:
-            continue
-        try:
-            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS])
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; run measure-trajectories for {method.name} first") from None
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} is no table of trajectories; delete it and make it again") from error
-    write_table(pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS), output_csv)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
 
 
 def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
@@ -156,8 +135,3 @@ def counted(steps: Iterable[Step], bar: tqdm) -> Iterator[Step]:
     for step in steps:
         bar.update()
         yield step
-
-
-def write_table(table: pd.DataFrame, output_csv: Path) -> None:
-    """Write a table of trajectories, atomically."""
-    write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))

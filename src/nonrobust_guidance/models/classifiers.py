@@ -22,8 +22,7 @@ from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.models.diffusion import add_noise
-from nonrobust_guidance.models.images import to_unit_range
+from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
 from nonrobust_guidance.models.resuming import clear_state

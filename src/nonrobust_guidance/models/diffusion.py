@@ -19,7 +19,7 @@ from nonrobust_guidance.cards import write_checkpoint_card
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.models.images import to_unit_range
+from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.schedule import Schedule
@@ -78,12 +78,6 @@ class NoisePrediction:
         """Return the mean squared error of each example's predicted noise, (B,)."""
         x_t, eps, t = batch
         return F.mse_loss(model(x_t, t).sample.float(), eps, reduction="none").mean((1, 2, 3))
-
-
-def add_noise(x_0: Tensor, eps: Tensor, alpha_bar: Tensor) -> Tensor:
-    """Return x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) eps; images (B, C, H, W), alpha_bar (B,)."""
-    a = alpha_bar.view(-1, 1, 1, 1)
-    return a.sqrt().to(x_0.dtype) * x_0 + (1 - a).sqrt().to(x_0.dtype) * eps
 
 
 def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Path) -> None:

@@ -20,9 +20,9 @@ from nonrobust_guidance.metrics.energy import EnergyDistance
 from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
 from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED
 from nonrobust_guidance.report.wording import X0_HAT, X_T
-from nonrobust_guidance.sampling import sample
 from nonrobust_guidance.sampling.denoiser import predict
 from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.sample import sample
 from nonrobust_guidance.schedule import Schedule
 
 TARGET = 0
