@@ -47,10 +47,10 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
 AccountingStorageType=accounting_storage/none
 GresTypes=gpu
-NodeName={NODE} NodeAddr=127.0.0.1 CPUs=4 RealMemory=100000 Gres=gpu:fake:4
+NodeName={NODE} NodeAddr=127.0.0.1 CPUs=6 RealMemory=100000 Gres=gpu:fake:4
 PartitionName=cpu Nodes=ALL Default=YES PriorityTier=2
 PartitionName=gpu Nodes=ALL PriorityTier=2
-PartitionName=cells Nodes=ALL PriorityTier=1 MaxCPUsPerNode=2
+PartitionName=cells Nodes=ALL PriorityTier=1 MaxCPUsPerNode=3
 """
 # Any device file will do: Slurm hands them out, and sets CUDA_VISIBLE_DEVICES.
 GRES_CONF = """AutoDetect=off
