@@ -1,4 +1,4 @@
-"""Two hundred cells at once, four in each job."""
+"""Two hundred cells at once, eight in each job."""
 
 import subprocess
 
@@ -11,7 +11,7 @@ def test_two_hundred_cells_end_and_none_is_stuck(slurm: Slurm, cells: tuple[Proj
     project.finish(run)
     assert len(list((project.work / "cells").iterdir())) == 200
     jobs = slurm.jobs(project.work)
-    assert [job.state for job in jobs] == ["COMPLETED"] * 51
+    assert [job.state for job in jobs] == ["COMPLETED"] * 26
 
 
 def test_only_jobs_that_ask_for_a_gpu_see_one(cells: tuple[Project, subprocess.Popen[str]]) -> None:
@@ -29,4 +29,4 @@ def test_the_members_of_a_group_take_turns_on_one_gpu(
     project.finish(run)
     grouped = [job for job in slurm.jobs(project.work) if job.rule != "prepare_data"]
     # A member asks for 16000 MB and 240 minutes.
-    assert {(job.gpus, job.memory, job.minutes) for job in grouped} == {("gres:gpu:fake:1", "16000M", 960)}
+    assert {(job.gpus, job.memory, job.minutes) for job in grouped} == {("gres:gpu:fake:1", "16000M", 1920)}
