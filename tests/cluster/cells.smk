@@ -1,11 +1,15 @@
-# Many cells that cost nothing. What they ask Slurm for is what the profile says of the project's rules of these names.
+# Many cells that cost nothing, the targets of each drawn by one job. What they ask Slurm for is what the profile says of
+# the project's rules of these names.
 
-CELLS = range(200)
+TARGETS = ["baseball", "basketball", "soccer", "volleyball"]
+SCALES = range(50)
+PARTS = range(4)
 
 
 rule all:
     input:
-        expand("cells/{cell}.txt", cell=CELLS),
+        expand("cells/scale-{scale}/{target}.txt", scale=SCALES, target=TARGETS),
+        expand("scores/{part}.txt", part=PARTS),
         "prepared.txt",
 
 
@@ -16,8 +20,15 @@ rule prepare_data:
         'echo "${{CUDA_VISIBLE_DEVICES-none}}" > {output}'
 
 
+rule draw_samples:
+    output:
+        expand("cells/scale-{{scale}}/{target}.txt", target=TARGETS),
+    shell:
+        'echo "${{CUDA_VISIBLE_DEVICES-none}}" | tee {output}'
+
+
 rule score_samples:
     output:
-        "cells/{cell}.txt",
+        "scores/{part}.txt",
     shell:
         'echo "${{CUDA_VISIBLE_DEVICES-none}}" > {output}'

@@ -25,7 +25,7 @@ def cells(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> tuple[Proje
     """The run of many small cells, which goes on beside all that follows and leaves cores to it."""
     project = Project(tmp_path_factory.mktemp("cells"), partition="cells", gpu_partition="cells", jobs=250)
     shutil.copy(Path(__file__).parent / "cells.smk", project.folder / "Snakefile")
-    return project, project.type("snakemake --profile slurm --groups score_samples=scores --group-components scores=8")
+    return project, project.type("snakemake --profile slurm --groups score_samples=scores --group-components scores=4")
 
 
 @pytest.fixture(scope="session")
