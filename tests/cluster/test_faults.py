@@ -19,39 +19,36 @@ LOG = Path("results/tiny/logs/train_classifier/nonrobust.log")
 
 Training = tuple[Project, subprocess.Popen[str]]
 
-# The many cells, and what Slurm itself ends, run beside these tests, which mostly wait.
+# The many cells, and what Slurm itself ends, run beside the complete run and these tests, which mostly wait.
 pytestmark = pytest.mark.usefixtures("cells", "out_of_memory", "out_of_time")
-
-
-def untrained(complete: Project, folder: Path) -> Project:
-    """Return a clone with the data of the complete run, in which the one classifier is yet to be trained."""
-    project = Project(folder)
-    project.write_config()
-    for part in ("data", ".snakemake"):
-        shutil.copytree(complete.work / part, folder / part)
-    shutil.rmtree(folder / CHECKPOINT)
-    return project
 
 
 @pytest.fixture
 def project(complete: Project, tmp_path: Path) -> Project:
-    return untrained(complete, tmp_path)
+    """A clone with the data of the complete run, in which the one classifier is yet to be trained."""
+    project = Project(tmp_path)
+    project.write_config()
+    for part in ("data", ".snakemake"):
+        shutil.copytree(complete.work / part, tmp_path / part)
+    shutil.rmtree(tmp_path / CHECKPOINT)
+    return project
 
 
-@pytest.fixture(scope="module")
-def out_of_memory(complete: Project, tmp_path_factory: pytest.TempPathFactory) -> Training:
-    """A training that is given less memory than it needs."""
-    project = untrained(complete, tmp_path_factory.mktemp("out_of_memory"))
+@pytest.fixture(scope="session")
+def out_of_memory(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Training:
+    """A training that is given less memory than it needs, and its data before."""
+    project = Project(tmp_path_factory.mktemp("out_of_memory"))
+    project.write_config()
     project.write_site(rules={"train_classifier": {"mem_mb": 800}})
     return project, project.type(TRAINING)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def out_of_time(
-    complete: Project, tmp_path_factory: pytest.TempPathFactory
+    slurm: Slurm, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Project, subprocess.Popen[str], Future[int]]]:
     """A training that saves no state of its own accord, held as soon as it begins, for longer than it has time."""
-    project = untrained(complete, tmp_path_factory.mktemp("out_of_time"))
+    project = Project(tmp_path_factory.mktemp("out_of_time"))
     project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(checkpoint_every=1000))
     # Slurm sends its signal up to a minute earlier than it is asked to.
     project.write_site(rules={"train_classifier": {"runtime": 3}}, seconds_before_limit=30)
@@ -143,7 +140,7 @@ def test_a_job_is_killed_for_memory_and_retried_with_more(
 ) -> None:
     project, run = out_of_memory
     project.finish(run)
-    *killed, last = slurm.jobs(project.work)
+    _, *killed, last = slurm.jobs(project.work)
     assert last.state == "COMPLETED"
     assert [job.memory for job in killed] in (["800M"], ["800M", "1200M"])
     for job in killed:
@@ -157,7 +154,7 @@ def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, complete: P
     process = held.result()
     wait_until(lambda: not Path(f"/proc/{process}").exists(), "Slurm sends no signal")
     project.finish(run)
-    stopped, finished = slurm.jobs(project.work)
+    _, stopped, finished = slurm.jobs(project.work)
     assert (stopped.state, finished.state) == ("FAILED", "COMPLETED")
     assert stopped.seconds < 180
     assert first_step(project) > 0
