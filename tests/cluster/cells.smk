@@ -1,4 +1,4 @@
-# Many cells that cost nothing, the targets of each drawn by one job. What they ask Slurm for is what the profile says of
+# Many cells that cost nothing, the targets of each scale drawn by one job. What they ask Slurm for is what the profile says of
 # the project's rules of these names.
 
 TARGETS = ["baseball", "basketball", "soccer", "volleyball"]

@@ -18,6 +18,7 @@ TRAINING = f"snakemake --profile slurm --configfile config/cluster.yaml -- {CHEC
 LOG = Path("results/tiny/logs/train_classifier/nonrobust.log")
 
 Training = tuple[Project, subprocess.Popen[str]]
+HeldTraining = tuple[Project, subprocess.Popen[str], Future[int]]
 
 # The many cells, and what Slurm itself ends, run beside the complete run and these tests, which mostly wait.
 pytestmark = pytest.mark.usefixtures("cells", "out_of_memory", "out_of_time")
@@ -44,9 +45,7 @@ def out_of_memory(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Tra
 
 
 @pytest.fixture(scope="session")
-def out_of_time(
-    slurm: Slurm, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Project, subprocess.Popen[str], Future[int]]]:
+def out_of_time(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeldTraining]:
     """A training that saves no state of its own accord, held as soon as it begins, for longer than it has time."""
     project = Project(tmp_path_factory.mktemp("out_of_time"))
     project.write_config(lambda config: config["classifiers"]["nonrobust"]["training"].update(checkpoint_every=1000))
@@ -148,7 +147,9 @@ def test_a_job_is_killed_for_memory_and_retried_with_more(
     assert_undisturbed(project, complete)
 
 
-def test_a_job_saves_its_state_before_its_time_is_over(slurm: Slurm, complete: Project, out_of_time: Training) -> None:
+def test_a_job_saves_its_state_before_its_time_is_over(
+    slurm: Slurm, complete: Project, out_of_time: HeldTraining
+) -> None:
     project, run, held = out_of_time
     # Slurm lets a process that is held go on when it sends it a signal.
     process = held.result()

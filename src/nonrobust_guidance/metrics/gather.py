@@ -32,16 +32,10 @@ def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Pa
     tables: list[pd.DataFrame] = []
     for method in config["sampling"]["methods"]:
         path = scores_folder / f"{method}.csv"
-        try:
-            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False))
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; run score-samples for {method} first") from None
-        except (ValueError, OSError) as error:
-            raise UserError(f"{path} cannot be read as a table; score {method} again") from error
+        tables.append(_read_texts(path, f"run score-samples for {method}"))
         if list(tables[-1].columns) != list(tables[0].columns):
             raise UserError(f"{path} has other columns than the other methods' tables; score {method} again")
-    table = pd.concat(tables)
-    write_atomically(output_csv, lambda file: table.to_csv(file, index=False))
+    _write(pd.concat(tables), output_csv)
 
 
 def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_csv: Path) -> None:
@@ -50,16 +44,27 @@ def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_cs
     Raises:
         UserError: if one is missing or no table.
     """
-    tables = []
+    tables = [pd.DataFrame(columns=COLUMNS)]
     for method in list_methods(config):
-        path = parts_folder / f"{method.name}.csv"
         if not method.guided:
             continue
-        try:
-            tables.append(pd.read_csv(path, dtype=str, keep_default_na=False)[COLUMNS])
-        except FileNotFoundError:
-            raise UserError(f"{path} is missing; run measure-trajectories for {method.name} first") from None
-        except (OSError, ValueError, KeyError) as error:
-            raise UserError(f"{path} is no table of trajectories; delete it and make it again") from error
-    table = pd.concat(tables) if tables else pd.DataFrame(columns=COLUMNS)
+        path = parts_folder / f"{method.name}.csv"
+        table = _read_texts(path, f"run measure-trajectories for {method.name}")
+        if list(table.columns) != COLUMNS:
+            raise UserError(f"{path} is no table of trajectories; delete it and make it again")
+        tables.append(table)
+    _write(pd.concat(tables), output_csv)
+
+
+def _read_texts(path: Path, remedy: str) -> pd.DataFrame:
+    """Read a table whose numbers stay the very texts of the file."""
+    try:
+        return pd.read_csv(path, dtype=str, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing; {remedy} first") from None
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path} is no table: it cannot be read; delete it and {remedy} again") from error
+
+
+def _write(table: pd.DataFrame, output_csv: Path) -> None:
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False))
