@@ -19,7 +19,7 @@ reproduce: $(INSTALLED) ## Run the main job with the shipped checkpoints: data, 
 	@echo "The report is results/default/report/index.html; open it in a browser."
 
 retrain: $(INSTALLED) ## Run the main job from nothing, all training included
-	@$(RUN) snakemake --forceall
+	@$(RUN) snakemake --forceall --config replace=all
 	@echo "The report is results/default/report/index.html; open it in a browser."
 
 audit: $(INSTALLED) ## Make the published results again in a clone of the last commit, and compare

@@ -1,4 +1,8 @@
-"""The jobs of a Snakemake that was killed: Slurm goes on with them, and its successor must not write beside them."""
+"""The jobs of a Snakemake that was killed: Slurm goes on with them, and its successor must not write beside them.
+
+Run as a program, with the folder that the jobs write to, it cancels them. The profile only says how
+(BEFORE_SUBMITTING), and the workflow does it before it submits its first job: whoever only looks cancels nothing.
+"""
 
 import getpass
 import hashlib
@@ -45,9 +49,6 @@ def cancel_orphans(folder: Path) -> None:
     Those of a Snakemake that runs stay. Where that cannot be known, since it was started on another machine, this ends
     the program with one sentence.
     """
-    # A plan is only looked at.
-    if {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
-        return
     me = Submitter.of_this_process(folder)
     jobs = {job: submitter for job, submitter in _queued().items() if submitter.folder == me.folder}
     elsewhere = {job: submitter.machine for job, submitter in jobs.items() if submitter.machine != me.machine}
@@ -90,3 +91,7 @@ def _start_of(process: int | str) -> str:
         return ""
     # The name of the program, in brackets, may hold anything.
     return stat.rpartition(")")[2].split()[19]
+
+
+if __name__ == "__main__":
+    cancel_orphans(Path(sys.argv[1]))

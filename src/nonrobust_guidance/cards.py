@@ -19,8 +19,6 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.provenance import code_hash, commit, library_versions, processor
 
 CARD_FILE = "card.json"
-# How a training is carried out, and not what is trained: checkpoints and the states of trainings outlive their change.
-CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
 
 
 def write_card(
@@ -52,38 +50,6 @@ def write_card(
         "device": describe_device(device),
     }
     _write(card, path)
-
-
-def write_checkpoint_card(
-    folder: Path,
-    configuration: Mapping[str, Any],
-    history: list[dict[str, float]],
-    manifest: Path,
-    made: Iterable[str],
-    device: str,
-) -> None:
-    """Write the card of a checkpoint that was just trained.
-
-    Args:
-        folder: the checkpoint.
-        configuration: all settings that it depends on, with the section ``training``.
-        history: of the training; its last row is the end.
-        manifest: of the data that it was trained on.
-        made: the files of the checkpoint, relative to its folder.
-        device: that trained it: cpu, cuda or mps.
-    """
-    end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
-    write_card(
-        folder / CARD_FILE,
-        what_is_trained(configuration),
-        {"data": sha256_of(manifest)},
-        made,
-        device,
-        seed=configuration["training"]["seed"],
-        steps=history[-1]["step"],
-        end=end,
-        history="history.csv",
-    )
 
 
 def gather_cards(names: Iterable[str], checkpoints: Path, output: Path) -> None:
@@ -133,54 +99,6 @@ def read_card(path: Path) -> dict[str, Any]:
     raise UserError(f"{path} is no card; make again what it describes")
 
 
-def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, for each model that the run trains, what its card must say of its configuration."""
-    models = {config["diffusion"]["name"]: config["diffusion"]}
-    noise = {"schedule": config["diffusion"]["schedule"]}
-    for name, classifier in config["classifiers"].items():
-        models[name] = dict(classifier) | (noise if classifier["noised"] else {})
-    return {name: what_is_trained(settings) for name, settings in models.items() if "source" not in settings}
-
-
-def what_is_trained(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's settings without those that say how its training is carried out."""
-    training = {key: value for key, value in configuration["training"].items() if key not in CARRIED_OUT}
-    return {**configuration, "training": training}
-
-
-def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
-    """Return in words, for each trained checkpoint that is there, what of its card is not the run's; empty if all is.
-
-    Args:
-        config: the run's validated configuration.
-        folder: of the dataset, with the manifest and ``checkpoints``.
-    """
-    manifest = folder / "manifest.json"
-    try:
-        is_current = json.loads(manifest.read_bytes())["settings"] == _as_json(config["dataset"])
-        data = sha256_of(manifest) if is_current else None
-    except (OSError, ValueError, KeyError, TypeError):
-        data = None
-    found = {}
-    for name, settings in checkpoint_settings(config).items():
-        path = folder / "checkpoints" / name / CARD_FILE
-        if not path.is_file():
-            continue
-        try:
-            card = read_card(path)
-            trained = what_is_trained(card["configuration"])
-        except (UserError, KeyError, TypeError, AttributeError):
-            found[name] = "its card cannot be read"
-            continue
-        if trained != _as_json(settings):
-            found[name] = "it was trained with other settings, as its card says"
-        elif not data or card["inputs"].get("data") != data:
-            found[name] = "it was trained on other data, as its card says"
-        else:
-            found[name] = ""
-    return found
-
-
 def weights_hash(folder: Path) -> str:
     """Return the SHA-256 of a checkpoint's weights.
 
@@ -199,11 +117,6 @@ def describe_device(kind: str) -> dict[str, Any]:
     threads = torch.get_num_threads() if torch is not None else os.cpu_count()
     name = torch.cuda.get_device_name() if torch is not None and kind == "cuda" else processor()
     return {"kind": kind, "name": name, "threads": threads}
-
-
-def _as_json(content: Any) -> Any:
-    """Return what is read again of what was written as JSON."""
-    return json.loads(json.dumps(content, default=str))
 
 
 def _write(content: Mapping[str, Any], path: Path) -> None:

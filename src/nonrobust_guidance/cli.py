@@ -59,11 +59,13 @@ def train_diffusion(args: argparse.Namespace) -> None:
     if processes > 1 and not is_one_of_several():
         threads = max(1, (args.threads or os.cpu_count() or 1) // processes)
         arguments = ["train-diffusion", "--config", args.config, "--data", args.data, "--output", args.output]
+        arguments += ["--replace"] if args.replace else []
         run_in_processes(processes, [*map(str, arguments), "--threads", str(threads)])
         return
     from nonrobust_guidance.models.diffusion import train_diffusion
 
-    train_diffusion(config, args.data, args.output)
+    replace = _may_replace(args, config["diffusion"]["name"])
+    train_diffusion(config, args.data, args.output, replace=replace)
 
 
 def train_classifier(args: argparse.Namespace) -> None:
@@ -72,7 +74,8 @@ def train_classifier(args: argparse.Namespace) -> None:
     _require_known(args, "name", config["classifiers"], "classifiers")
     from nonrobust_guidance.models.classifiers import train_classifier
 
-    train_classifier(config, args.name, args.data, args.output)
+    replace = _may_replace(args, args.name)
+    train_classifier(config, args.name, args.data, args.output, replace=replace)
 
 
 def fetch_checkpoint(args: argparse.Namespace) -> None:
@@ -84,7 +87,7 @@ def fetch_checkpoint(args: argparse.Namespace) -> None:
         raise UserError(f"{args.config} gives {args.name} no source; train it, or add one in place of its training")
     from nonrobust_guidance.models.published import fetch_checkpoint
 
-    fetch_checkpoint(config, args.name, args.output)
+    fetch_checkpoint(config, args.name, args.output, replace=_may_replace(args, args.name))
 
 
 def gather_cards(args: argparse.Namespace) -> None:
@@ -267,6 +270,13 @@ def estimate_cost(args: argparse.Namespace) -> None:
     print(cost.format_cost(config, cost.estimate_cost(config), rates, origin))
 
 
+def _may_replace(args: argparse.Namespace, name: str) -> bool:
+    """Return whether the user allows that a model's training is replaced; Snakemake passes that in the environment."""
+    from nonrobust_guidance.trainings import REPLACE_VARIABLE
+
+    return args.replace or name in os.environ.get(REPLACE_VARIABLE, "").split()
+
+
 def _require_known(args: argparse.Namespace, option: str, known: Sequence[str], section: str) -> None:
     name = getattr(args, option)
     if name not in known:
@@ -290,9 +300,12 @@ def _parser() -> argparse.ArgumentParser:
         return command
 
     add(prepare_data, output=Path)
-    add(train_diffusion, data=Path, output=Path)
-    add(train_classifier, name=str, data=Path, output=Path)
-    add(fetch_checkpoint, name=str, output=Path)
+    for command in (
+        add(train_diffusion, data=Path, output=Path),
+        add(train_classifier, name=str, data=Path, output=Path),
+        add(fetch_checkpoint, name=str, output=Path),
+    ):
+        command.add_argument("--replace", action="store_true", help="replace the training that the output folder holds")
     add(gather_cards, checkpoints=Path, output=Path)
     draw = add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
     draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")

@@ -144,16 +144,17 @@ def test_a_clone_ships_its_checkpoints_and_they_count_as_trained(published: Path
     assert ages == {path: path.stat().st_mtime_ns for path in ages}
 
 
-def test_settings_that_differ_from_the_published_ones_are_trained(published: Path, tmp_path: Path) -> None:
+def test_settings_that_differ_from_the_published_ones_are_trained_if_allowed(published: Path, tmp_path: Path) -> None:
     directory = clone(published, tmp_path / "clone")
     text = (directory / "config/tiny.yaml").read_text()
     (directory / "config/tiny.yaml").write_text(
         text.replace("training: {seed: 2, steps: 20", "training: {seed: 2, steps: 25")
     )
     said = attempt(directory, *package("restore-checkpoints", *CONFIG)).stderr
-    assert "nonrobust is trained again: it was trained with other settings" in said
+    assert "nonrobust is another training than the run's: its training.steps is 20 and not 25" in said
     assert "3 of 4 trained checkpoints are in use" in said
-    call(directory, *SNAKEMAKE, "--", "models")
+    assert attempt(directory, *SNAKEMAKE, "--", "models").returncode == 1
+    call(directory, *SNAKEMAKE, "--config", "replace=[nonrobust]", "--", "models")
     steps = {name: history(directory, name) for name in ("robust", "nonrobust", "judge")}
     assert steps == {"robust": "20", "nonrobust": "25", "judge": "20"}
     for name in ("robust", "judge"):

@@ -12,13 +12,12 @@ from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.cards import (
     gather_cards,
     merge_cards,
-    mismatches,
     read_card,
     weights_hash,
     write_card,
-    write_checkpoint_card,
 )
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.trainings import write_checkpoint_card
 
 TRAINED = {"training": {"seed": 7}, "width": 3}
 
@@ -104,58 +103,3 @@ def test_the_card_of_shards_is_theirs_for_the_whole(tmp_path):
     write_card(shards[1], {"scale": 4}, {"guide": "abc"}, ["2-4.npz"])
     with pytest.raises(UserError, match=r"2-4\.json was made from other settings"):
         merge_cards(shards, tmp_path / "whole.json", "whole.npz")
-
-
-def run(folder: Path) -> dict:
-    """Write a dataset with the checkpoints of a run, and return the run's configuration."""
-    config = {
-        "dataset": {"name": "toys", "sizes": (1, 2)},
-        "diffusion": {"name": "unet", "schedule": {"num_steps": 4}, "training": {"seed": 1}},
-        "classifiers": {
-            "robust": {"noised": True, "training": {"seed": 2}},
-            "plain": {"noised": False, "training": {"seed": 3}},
-            "given": {"noised": False, "source": "elsewhere"},
-        },
-    }
-    manifest = folder / "manifest.json"
-    manifest.write_text(json.dumps({"settings": config["dataset"]}))
-    robust = {**config["classifiers"]["robust"], "schedule": {"num_steps": 4}}
-    trained = {"unet": config["diffusion"], "robust": robust, "plain": config["classifiers"]["plain"]}
-    for name, settings in trained.items():
-        checkpoint = folder / "checkpoints" / name
-        checkpoint.mkdir(parents=True)
-        (checkpoint / "model.safetensors").write_bytes(b"weights")
-        write_checkpoint_card(checkpoint, settings, [{"step": 5}], manifest, ["model.safetensors"], "cpu")
-    return config
-
-
-def test_cards_of_the_run_are_told_from_others(tmp_path):
-    config = run(tmp_path)
-    assert mismatches(config, tmp_path) == {"unet": "", "robust": "", "plain": ""}
-    # How often its state is saved changes no model.
-    config["classifiers"]["plain"]["training"]["checkpoint_every"] = 9
-    assert mismatches(config, tmp_path)["plain"] == ""
-    config["classifiers"]["plain"]["training"]["seed"] = 4
-    shutil.rmtree(tmp_path / "checkpoints" / "unet")
-    found = mismatches(config, tmp_path)
-    assert found == {"robust": "", "plain": "it was trained with other settings, as its card says"}
-    # A robust classifier's training data have the noise of the diffusion model's schedule.
-    config["diffusion"]["schedule"]["num_steps"] = 8
-    assert {name for name, reason in mismatches(config, tmp_path).items() if "settings" in reason} == set(found)
-    (tmp_path / "checkpoints" / "robust" / "card.json").write_text("{")
-    assert mismatches(config, tmp_path)["robust"] == "its card cannot be read"
-
-
-@pytest.mark.parametrize("change", ["settings", "content", "none"])
-def test_cards_of_other_data_do_not_vouch(tmp_path, change):
-    config = run(tmp_path)
-    manifest = tmp_path / "manifest.json"
-    if change == "settings":
-        config["dataset"]["sizes"] = (1, 3)
-    elif change == "content":
-        manifest.write_text(manifest.read_text() + "\n")
-    else:
-        manifest.unlink()
-    reasons = mismatches(config, tmp_path)
-    assert len(reasons) == 3
-    assert set(reasons.values()) == {"it was trained on other data, as its card says"}

@@ -125,11 +125,34 @@ def test_only_jobs_of_a_dead_snakemake_in_this_folder_are_cancelled(clone, monke
     assert cancelled.read_text() == "j1\n"
 
 
-def test_a_plan_cancels_nothing(clone, monkeypatch):
+LOOKS = [
+    ["-np"], ["-nq"], ["-pn"], ["--dry-r"], ["--dryrun"], ["--dry-run", "--forceall"], ["-F", "-n"], ["--summary"],
+    ["-D"], ["--list"], ["--dag"], ["--unlock"], ["--lint"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", LOOKS, ids=" ".join)
+def test_who_only_looks_cancels_nothing(clone, monkeypatch, words):
     cancelled = queue(clone, monkeypatch, j1=submitter(clone))
-    monkeypatch.setattr(sys, "argv", ["snakemake", "-n"])
-    run_path(str(ROOT / "slurm" / "predecessors.py"))["cancel_orphans"](clone)
+    config = ROOT / "config" / "tiny.yaml"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", config]
+    run = subprocess.run([*command, *words, "--profile", "slurm"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
     assert not cancelled.exists()
+
+
+def test_jobs_of_a_dead_snakemake_are_cancelled_before_the_first_is_submitted(clone, monkeypatch):
+    cancelled = queue(clone, monkeypatch, j1=submitter(clone), j2="somebody's")
+    submit = clone / "bin" / "sbatch"
+    submit.write_text(f"#!/bin/sh\ncat {cancelled}\nexit 1")
+    submit.chmod(0o755)
+    config = ROOT / "config" / "tiny.yaml"
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", config]
+    (clone / "slurm" / "site.yaml").write_text("{status_command: squeue, retries: 0, account: a, partition: b}")
+    run = subprocess.run([*command, "--profile", "slurm", "--", "data"], capture_output=True, text=True)
+    assert run.returncode == 1
+    assert "Cancelling the jobs of a Snakemake that was killed: j1" in run.stderr
+    assert cancelled.read_text() == "j1\n"
 
 
 def test_jobs_from_another_machine_end_the_start_with_a_sentence(clone, monkeypatch):

@@ -212,7 +212,7 @@ def test_a_training_that_runs_again_finds_what_lies_beside_its_checkpoint(finish
     folder = directory / "data" / "sportballs-tiny" / "checkpoints" / "robust"
     (folder / "training-state.of-a-killed-one").touch()
     changed = "classifiers={robust: {training: {steps: 2}}}"
-    run = snakemake(directory, "--config", changed, "--until", "train_classifier")
+    run = snakemake(directory, "--config", changed, "replace=[robust]", "--until", "train_classifier")
     assert run.returncode == 0, run.stderr
     assert (folder / "history.csv").read_text().splitlines()[-1].startswith("2,")
     assert (folder / "training-state.of-a-killed-one").exists()

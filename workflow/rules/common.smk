@@ -1,14 +1,18 @@
 import fcntl
 import os
+import shlex
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
-from nonrobust_guidance.cards import checkpoint_settings, mismatches
-from nonrobust_guidance.config import MODEL_SECTIONS, read_scalars, resolve_config, sample_files, write_config
+from nonrobust_guidance.config import MODEL_SECTIONS, instead, read_scalars, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.trainings import REPLACE_VARIABLE, checkpoint_settings, mismatches
+from snakemake import workflow as engine
+from snakemake.jobs import Job
 from snakemake.utils import update_config
 
 # Sent to a whole job shortly before its time is over: a training saves its state and ends, and what starts it, this
@@ -18,12 +22,12 @@ signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 # glibc gives the memory of a guided step back to the system, and the next step pays for the same pages again: a tenth
 # of the time at x0. It keeps them, in huge pages, if it is told so before a process starts.
 MALLOC = "hugetlb=1:glibc.malloc.trim_threshold=2000000000:glibc.malloc.mmap_threshold=1000000000"
-shell.prefix(f"set -euo pipefail; export GLIBC_TUNABLES=glibc.malloc.{MALLOC}; ")
+PREFIX = f"set -euo pipefail; export GLIBC_TUNABLES=glibc.malloc.{MALLOC}; "
 
 
 def validated(config):
     """Complete what the run file and --config say, or end with one sentence about it."""
-    overrides = workflow.config_settings.config
+    overrides = {key: value for key, value in workflow.config_settings.config.items() if key != "replace"}
     update_config(config, read_scalars(overrides))
     source = ", ".join(os.path.relpath(path) for path in workflow.configfiles) + (" with --config" if overrides else "")
     try:
@@ -32,31 +36,26 @@ def validated(config):
         sys.exit(f"error: {error}")
 
 
+def models_to_replace(config):
+    """Return the models whose trainings --config replace=... allows to replace: their names in a list, or all."""
+    said = workflow.config_settings.config.get("replace", [])
+    names = [config["diffusion"]["name"], *config["classifiers"]]
+    chosen = names if said == "all" else [said] if isinstance(said, str) else list(said)
+    unknown = [name for name in chosen if name not in names]
+    if unknown:
+        sys.exit(
+            f"error: --config replace names {unknown[0]}, which is no model of this run; {instead(unknown[0], names)}"
+        )
+    return chosen
+
+
+# Not a setting of the run, but leave that is given for one call.
+if "replace" in workflow.config_settings.config:
+    config.pop("replace")
 config = validated(config)
+REPLACED = models_to_replace(config)
+shell.prefix(f"{PREFIX}export {REPLACE_VARIABLE}='{' '.join(REPLACED)}'; ")
 
-
-def release_locks_of_the_killed():
-    """Remove the locks that a killed Snakemake left here, unless another one lives.
-
-    Snakemake itself never removes them, for it cannot tell. All that live share a lock of the operating system, which
-    ends with a process however that ends; who gets it alone knows that there is no other.
-    """
-    if not workflow.is_main_process:
-        return
-    folder = Path(".snakemake")
-    folder.mkdir(exist_ok=True)
-    # Open, and so locked, as long as this process runs.
-    workflow.alive = (folder / "alive.lock").open("w")
-    try:
-        fcntl.flock(workflow.alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for lock in folder.glob("locks/*.lock"):
-            lock.unlink(missing_ok=True)
-    except BlockingIOError:
-        pass
-    fcntl.flock(workflow.alive, fcntl.LOCK_SH)
-
-
-release_locks_of_the_killed()
 
 DATA = f"data/{config['dataset']['name']}"
 CHECKPOINTS = f"{DATA}/checkpoints"
@@ -95,34 +94,9 @@ INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 METRICS_MEM_MB = 8000 if INCEPTIONS else 3000
 
-# Both are written before the first job and not by a job: a file that a job makes hides, in Snakemake 9.27, changed
-# parameters of the jobs that read it. What runs of one dataset share is made from a file that they share.
+# Of what is trained, and of what all runs of a dataset share, the settings are one file, and of a run another.
 MODEL_CONFIG = f"{DATA}/config.yaml"
 RUN_CONFIG = f"{RESULTS}/config.yaml"
-
-
-onstart:
-    write_config({section: config[section] for section in ("device", *MODEL_SECTIONS)}, Path(MODEL_CONFIG))
-    write_config(config, Path(RUN_CONFIG))
-
-
-# Of a checkpoint that DVC or a colleague brought, Snakemake has no record, and its age says nothing. What counts is its
-# card: where that names these data and settings, the checkpoint stands however old it is; any other is older than all.
-
-
-def vouched_checkpoints():
-    """Return the names of the checkpoints whose cards are this run's, and let the others be trained again."""
-    vouched = set()
-    for name, reason in mismatches(config, Path(DATA)).items():
-        if not reason:
-            vouched.add(name)
-        elif workflow.is_main_process:
-            # Snakemake takes an age of zero for none.
-            os.utime(f"{CHECKPOINTS}/{name}/card.json", (1, 1))
-    return vouched
-
-
-VOUCHED = vouched_checkpoints()
 
 
 def training_data(name):

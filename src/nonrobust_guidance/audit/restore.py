@@ -10,8 +10,9 @@ from typing import Any
 
 from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, read_data_file, read_file
-from nonrobust_guidance.cards import CARD_FILE, checkpoint_settings, mismatches, read_card
+from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.trainings import checkpoint_settings, mismatches
 
 
 def restore_checkpoints(config: Mapping[str, Any]) -> None:
@@ -31,7 +32,7 @@ def restore_checkpoints(config: Mapping[str, Any]) -> None:
     for name, reason in found.items():
         changed = [file.path for file in tracked if file.path.parts[3:4] == (name,) and file.differs()]
         if reason:
-            _say(f"{folder / 'checkpoints' / name} is trained again: {reason}")
+            _say(f"{folder / 'checkpoints' / name} is another training than the run's: {reason}")
         elif changed:
             _say(f"{changed[0]} is not what {DATA_FILE} says; it is used as it is")
     _say(f"{sum(not reason for reason in found.values())} of {len(found)} trained checkpoints are in use as they are")

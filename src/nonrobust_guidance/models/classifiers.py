@@ -17,7 +17,6 @@ from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 from torchvision import models
 
-from nonrobust_guidance.cards import checkpoint_settings, write_checkpoint_card
 from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
@@ -29,6 +28,7 @@ from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.trainings import checkpoint_settings, identify, is_trained, write_checkpoint_card
 
 JUDGE = "judge_cnn"
 VALIDATION_BATCH = 256
@@ -76,15 +76,22 @@ class CrossEntropy:
         return F.cross_entropy(logits, labels, reduction="none")
 
 
-def train_classifier(config: dict[str, Any], name: str, data_folder: Path, output_folder: Path) -> None:
+def train_classifier(
+    config: dict[str, Any], name: str, data_folder: Path, output_folder: Path, *, replace: bool = False
+) -> None:
     """Train the run's classifier of that name on the training split and save it.
 
-    Writes ``config.json`` (architecture, classes, input_size, ...), ``model.safetensors`` and ``history.csv``.
+    Writes ``config.json`` (architecture, classes, input_size, ...), ``model.safetensors`` and ``history.csv``. Nothing
+    is done where the folder holds this very training, unless it is to be replaced.
 
     Raises:
-        UserError: if the data are missing or not what their manifest says, or the architecture is unknown.
+        UserError: if the data are missing or not what their manifest says, the architecture is unknown, or the folder
+            holds another training.
     """
-    settings = config["classifiers"][name]
+    settings, manifest = config["classifiers"][name], data_folder / "manifest.json"
+    configuration = checkpoint_settings(config)[name]
+    if is_trained(output_folder, configuration, manifest, replace=replace):
+        return
     split = load_split(data_folder, "train")
     is_judge = settings["architecture"] == JUDGE
     card = {
@@ -107,13 +114,12 @@ def train_classifier(config: dict[str, Any], name: str, data_folder: Path, outpu
         held_out = load_split(data_folder, "validation")
         validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
     device = choose_device(config.get("device", "auto"), exact=False)
-    history = train(objective, settings["training"], output_folder, f"train {name}", validate, device)
+    training = identify(configuration, manifest)
+    history = train(objective, settings["training"], output_folder, f"train {name}", validate, device, training)
     save_classifier(network_of(model.cpu()), card, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     made = ["config.json", "model.safetensors", HISTORY_FILE]
-    write_checkpoint_card(
-        output_folder, checkpoint_settings(config)[name], history, data_folder / "manifest.json", made, device.type
-    )
+    write_checkpoint_card(output_folder, configuration, history, manifest, made, device.type)
     clear_state(output_folder)
 
 

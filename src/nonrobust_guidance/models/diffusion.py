@@ -15,7 +15,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from nonrobust_guidance.cards import write_checkpoint_card
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
@@ -23,6 +22,7 @@ from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.trainings import identify, is_trained, write_checkpoint_card
 
 CHECKPOINT_FILES = (
     "model_index.json",
@@ -80,13 +80,17 @@ class NoisePrediction:
         return F.mse_loss(model(x_t, t).sample.float(), eps, reduction="none").mean((1, 2, 3))
 
 
-def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Path) -> None:
+def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Path, *, replace: bool = False) -> None:
     """Train the run's U-Net on the data's training split and save it as a diffusers folder.
 
+    Nothing is done where the folder holds this very training, unless it is to be replaced.
+
     Raises:
-        UserError: if the data are missing or not what their manifest says.
+        UserError: if the data are missing or not what their manifest says, or the folder holds another training.
     """
-    settings = config["diffusion"]
+    settings, manifest = config["diffusion"], data_folder / "manifest.json"
+    if is_trained(output_folder, settings, manifest, replace=replace):
+        return
     images = load_split(data_folder, "train").images
     unet = build_unet(settings["unet"], images.shape[1], settings["training"]["seed"])
     scheduler = DDPMScheduler(
@@ -99,13 +103,20 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
     )
     objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
     device = choose_device(config.get("device", "auto"), exact=False)
-    history = train(objective, settings["training"], output_folder, f"train {settings['name']}", device=device)
+    history = train(
+        objective,
+        settings["training"],
+        output_folder,
+        f"train {settings['name']}",
+        device=device,
+        training=identify(settings, manifest),
+    )
     if not PartialState().is_main_process:
         return
     save_diffusion(unet, scheduler, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     made = [*CHECKPOINT_FILES, HISTORY_FILE]
-    write_checkpoint_card(output_folder, settings, history, data_folder / "manifest.json", made, device.type)
+    write_checkpoint_card(output_folder, settings, history, manifest, made, device.type)
     clear_state(output_folder)
 
 

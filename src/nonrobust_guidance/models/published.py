@@ -20,6 +20,7 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
 
+from nonrobust_guidance.cards import CARD_FILE
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import (
     RECORD,
@@ -38,6 +39,7 @@ from nonrobust_guidance.models.diffusion import read_unet, save_diffusion
 from nonrobust_guidance.models.training import HISTORY_FILE
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.trainings import STATE_FILE, require_untrained
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
@@ -45,15 +47,17 @@ PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
 ALPHA_BAR_TOLERANCE = 1e-4
 
 
-def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path) -> None:
+def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path, *, replace: bool = False) -> None:
     """Fetch the diffusion model or the classifier of that name and write it as training would, without a history.
 
     Beside the weights ``source.json`` records the revision and the checksums, to which later fetches are held.
 
     Raises:
         UserError: if the source cannot be reached, a file is missing, damaged or another one than recorded or
-            configured, or the model does not fit the configuration.
+            configured, the model does not fit the configuration, or the folder holds a training.
     """
+    if not replace:
+        require_untrained(output_folder)
     is_diffusion = name == config["diffusion"]["name"]
     key = "diffusion.source" if is_diffusion else f"classifiers.{name}.source"
     settings = config["diffusion"] if is_diffusion else config["classifiers"][name]
@@ -72,7 +76,8 @@ def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path) 
         else:
             convert_classifier(folder / select(list_files(folder))[0], config, name, output_folder)
     origin.write(record)
-    (output_folder / HISTORY_FILE).unlink(missing_ok=True)
+    for file in (HISTORY_FILE, CARD_FILE, STATE_FILE):
+        (output_folder / file).unlink(missing_ok=True)
 
 
 def fetch(source: Mapping[str, Any], select: Select, staging: Path, record: Path, key: str) -> tuple[Path, Origin]:

@@ -6,7 +6,7 @@ import contextlib
 import json
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from nonrobust_guidance.cards import CARRIED_OUT
 from nonrobust_guidance.fetching import RECORD
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.trainings import STATE_FILE
 
-STATE_FILE = "training-state.safetensors"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -43,13 +42,11 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 class TrainingState:
-    """The file from which a killed training goes on; settings that changed make it void."""
+    """The file from which a killed training goes on; what another training left there is not read."""
 
-    def __init__(self, path: Path, settings: dict[str, Any], num_examples: int) -> None:
-        """Name the file; the settings and the number of examples decide whether a state found there is ours."""
-        self.path = path
-        relevant = {key: value for key, value in settings.items() if key not in CARRIED_OUT}
-        self.fingerprint = json.dumps([relevant, num_examples], sort_keys=True)
+    def __init__(self, path: Path, training: Mapping[str, Any]) -> None:
+        """Name the file, and what makes the training this one, in values that JSON has."""
+        self.path, self.training = path, json.dumps(training, sort_keys=True)
 
     def save(
         self,
@@ -65,7 +62,7 @@ class TrainingState:
         parts = {"model": model.state_dict(), "average": average, "optimizer": moments}
         tensors = {f"{part}/{k}": v.contiguous().clone() for part, group in parts.items() for k, v in group.items()}
         progress = {"step": step, "history": history, "unreported": unreported}
-        metadata = {"progress": json.dumps(progress), "fingerprint": self.fingerprint}
+        metadata = {"progress": json.dumps(progress), "training": self.training}
         write_atomically(self.path, lambda path: save_file(tensors, path, metadata=metadata))
 
     def restore(
@@ -83,7 +80,7 @@ class TrainingState:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         except SafetensorError:
             return 0, [], []
-        if metadata.get("fingerprint") != self.fingerprint:
+        if metadata.get("training") != self.training:
             return 0, [], []
 
         def part(name: str) -> dict[str, Tensor]:

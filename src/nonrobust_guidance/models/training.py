@@ -6,7 +6,7 @@ import contextlib
 import csv
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,7 +18,8 @@ from tqdm import tqdm
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.models.resuming import STATE_FILE, TrainingState, stop_signals
+from nonrobust_guidance.models.resuming import TrainingState, stop_signals
+from nonrobust_guidance.trainings import STATE_FILE, what_is_trained
 
 REPORT_EVERY = 50
 HISTORY_FILE = "history.csv"
@@ -57,6 +58,7 @@ def train(
     name: str,
     validate: Callable[[], float] | None = None,
     device: torch.device = CPU,
+    training: Mapping[str, Any] | None = None,
 ) -> list[dict[str, float]]:
     """Train in place and return the history; with the same settings and thread count the weights are the same.
 
@@ -76,6 +78,7 @@ def train(
         name: shown beside the progress bar.
         validate: gives the accuracy of the model, in [0, 1], on images that it is not trained on; for early_stopping.
         device: where to train; of several processes each takes its own device of that kind.
+        training: what makes it this one, so that it goes on from no other's state; the settings if left out.
 
     Returns:
         Rows with step, loss (mean since the row before) and learning_rate, and validation_accuracy at the end of an
@@ -91,7 +94,7 @@ def train(
     network.train()
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
     average = {key: value.clone() for key, value in network.state_dict().items()} if decay else {}
-    state = TrainingState(folder / STATE_FILE, settings, objective.num_examples)
+    state = TrainingState(folder / STATE_FILE, training or what_is_trained({"training": settings}))
     start, history, unreported = state.restore(network, optimizer, average)
     losses = [torch.tensor(loss) for loss in unreported]
     model, stepper = accelerator.prepare(network, optimizer)

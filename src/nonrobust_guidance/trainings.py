@@ -1,0 +1,204 @@
+"""Trainings: which one a folder holds, whether it is the one that a run asks for, and that none is lost unasked.
+
+A training is known by its settings and its data. The card of a checkpoint says both, and so does the state from which
+an unfinished training goes on.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from nonrobust_guidance.cards import CARD_FILE, read_card, write_card
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.fetching import sha256_of
+
+STATE_FILE = "training-state.safetensors"
+REPLACE_VARIABLE = "REPLACE_TRAININGS"
+"""The environment variable that names the models whose trainings may be replaced."""
+# How a training is carried out, and not what is trained: checkpoints and unfinished trainings outlive their change.
+CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
+
+
+def what_is_trained(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a model's settings without those that say how its training is carried out."""
+    training = {key: value for key, value in configuration["training"].items() if key not in CARRIED_OUT}
+    return {**configuration, "training": training}
+
+
+def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return, for each model that the run trains, what its card must say of its configuration."""
+    models = {config["diffusion"]["name"]: config["diffusion"]}
+    noise = {"schedule": config["diffusion"]["schedule"]}
+    for name, classifier in config["classifiers"].items():
+        models[name] = dict(classifier) | (noise if classifier["noised"] else {})
+    return {name: what_is_trained(settings) for name, settings in models.items() if "source" not in settings}
+
+
+def identify(configuration: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
+    """Return what makes a training this one: its settings, and the SHA-256 of the manifest of its data.
+
+    Args:
+        configuration: all settings that the model depends on, with the section ``training``.
+        manifest: of the data.
+    """
+    return {"configuration": _as_json(what_is_trained(configuration)), "data": sha256_of(manifest)}
+
+
+def write_checkpoint_card(
+    folder: Path,
+    configuration: Mapping[str, Any],
+    history: list[dict[str, float]],
+    manifest: Path,
+    made: Iterable[str],
+    device: str,
+) -> None:
+    """Write the card of a checkpoint that was just trained.
+
+    Args:
+        folder: the checkpoint.
+        configuration: all settings that it depends on, with the section ``training``.
+        history: of the training; its last row is the end.
+        manifest: of the data that it was trained on.
+        made: the files of the checkpoint, relative to its folder.
+        device: that trained it: cpu, cuda or mps.
+    """
+    end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
+    write_card(
+        folder / CARD_FILE,
+        what_is_trained(configuration),
+        {"data": sha256_of(manifest)},
+        made,
+        device,
+        seed=configuration["training"]["seed"],
+        steps=history[-1]["step"],
+        end=end,
+        history="history.csv",
+    )
+
+
+def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+    """Return in words, for each model of the run, how the training in its folder is another one; empty if it is not.
+
+    A model that nothing was trained of yet, or half of what the run asks for, is left out.
+
+    Args:
+        config: the run's validated configuration.
+        folder: of the dataset, with the manifest and ``checkpoints``.
+    """
+    manifest = folder / "manifest.json"
+    try:
+        is_current = json.loads(manifest.read_bytes())["settings"] == _as_json(config["dataset"])
+        data = sha256_of(manifest) if is_current else None
+    except (OSError, ValueError, KeyError, TypeError):
+        data = None
+    found = {}
+    for name, settings in checkpoint_settings(config).items():
+        wanted = {"configuration": _as_json(settings), "data": data}
+        reason = _how_other(folder / "checkpoints" / name, wanted)
+        if reason is not None:
+            found[name] = reason
+    for name, model in {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}.items():
+        checkpoint = folder / "checkpoints" / name
+        if "source" in model and any((checkpoint / file).exists() for file in (CARD_FILE, STATE_FILE)):
+            found[name] = "it was trained and not fetched"
+    return found
+
+
+def is_trained(folder: Path, configuration: Mapping[str, Any], manifest: Path, *, replace: bool) -> bool:
+    """Return whether a folder holds this very training, complete, so that nothing is left to do.
+
+    Args:
+        folder: the checkpoint.
+        configuration: all settings that it depends on, with the section ``training``.
+        manifest: of the data to train on.
+        replace: whether what the folder holds may be replaced, whatever it is.
+
+    Raises:
+        UserError: if it holds another training, or half of one, and that may not be replaced.
+    """
+    if replace or not manifest.is_file():
+        return False
+    reason = _how_other(folder, identify(configuration, manifest))
+    if reason:
+        raise UserError(f"{folder} holds another training: {reason}; {_leave(folder)}")
+    if reason == "":
+        print(f"{folder} stands: it was trained with these settings on these data", file=sys.stderr)
+    return reason == ""
+
+
+def require_untrained(folder: Path) -> None:
+    """Check that a folder is free for weights that are fetched.
+
+    Raises:
+        UserError: if it holds a training, complete or not.
+    """
+    if any((folder / file).exists() for file in (CARD_FILE, STATE_FILE)):
+        raise UserError(f"{folder} holds a training; {_leave(folder)}")
+
+
+def read_state(path: Path) -> dict[str, str]:
+    """Return the metadata of an unfinished training's state, empty where they cannot be read; the tensors stay unread.
+
+    The format is safetensors': the length of a JSON header in eight bytes, and the header.
+    """
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > path.stat().st_size:
+                return {}
+            metadata = json.loads(file.read(length)).get("__metadata__")
+    except (OSError, ValueError, AttributeError, struct.error):
+        return {}
+    return metadata if isinstance(metadata, dict) else {}
+
+
+def _leave(folder: Path) -> str:
+    return f"use another folder, or add --replace to the command, or --config replace=[{folder.name}] to snakemake"
+
+
+def _how_other(folder: Path, wanted: Mapping[str, Any]) -> str | None:
+    """Return how what a folder holds is another training than the wanted one; empty if not, None if there is none."""
+    if (folder / CARD_FILE).is_file():
+        try:
+            card = read_card(folder / CARD_FILE)
+            found = {"configuration": what_is_trained(card["configuration"]), "data": card["inputs"].get("data")}
+            is_complete = all((folder / name).is_file() for name in card["sha256"])
+        except (UserError, KeyError, TypeError, AttributeError):
+            return "its card cannot be read"
+        if is_complete:
+            return _difference(found, wanted)
+    if (folder / STATE_FILE).is_file():
+        try:
+            found = json.loads(read_state(folder / STATE_FILE)["training"])
+            reason = _difference(found, wanted)
+        except (KeyError, ValueError, TypeError, AttributeError):
+            reason = "its state cannot be read"
+        return f"half of it is done, and {reason}" if reason else None
+    return None
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    other = list(_differing(found["configuration"], wanted["configuration"]))
+    if other:
+        return other[0] + (f", and {len(other) - 1} more settings are others" if other[1:] else "")
+    return "" if found["data"] == wanted["data"] and wanted["data"] else "it was trained on other data"
+
+
+def _differing(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
+    """Yield a clause for each setting that differs."""
+    if isinstance(found, Mapping) and isinstance(wanted, Mapping):
+        for name in dict.fromkeys([*found, *wanted]):
+            yield from _differing(found.get(name), wanted.get(name), f"{key}.{name}".removeprefix("."))
+    elif found != wanted:
+        was, now = ("not set" if value is None else json.dumps(value) for value in (found, wanted))
+        yield f"its {key} is {was} and not {now}"
+
+
+def _as_json(content: Any) -> Any:
+    """Return what is read again of what was written as JSON."""
+    return json.loads(json.dumps(content, default=str))
