@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
 
 from nonrobust_guidance.metrics.intervals import (
     Interval,
@@ -22,9 +21,13 @@ from nonrobust_guidance.metrics.intervals import (
     ("successes", "n"), [(0, 1), (1, 1), (0, 64), (64, 64), (1, 64), (63, 64), (7, 10), (481, 512)]
 )
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
-def test_wilson_agrees_with_scipy(successes: int, n: int, level: float) -> None:
-    expected = binomtest(successes, n).proportion_ci(level, method="wilson")
-    assert wilson_interval(successes, n, level) == pytest.approx((expected.low, expected.high), abs=1e-12)
+def test_wilsons_ends_are_the_shares_at_which_the_score_test_just_accepts(successes: int, n: int, level: float) -> None:
+    z, share = NormalDist().inv_cdf((1 + level) / 2), successes / n
+    for end in wilson_interval(successes, n, level):
+        assert (share - end) ** 2 == pytest.approx(z**2 * end * (1 - end) / n, abs=1e-12)
+    low, high = wilson_interval(successes, n, level)
+    assert 0 <= low <= share <= high <= 1
+    assert low < high
 
 
 def test_wilson_of_all_successes_is_a_closed_form() -> None:
