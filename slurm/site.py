@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.config import instead, read_yaml, schema_violation
+from nonrobust_guidance.config import instead, schema_violation
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.yaml_files import read_yaml
 
 SITE_FILE = Path("slurm/site.yaml")
 SCHEMA_FILE = Path("slurm/site.schema.yaml")

@@ -76,6 +76,8 @@ def test_requests_are_written_as_the_executor_reads_them(clone):
             "slurm/site.yaml: rules.train_diffusion.gpus is an unknown key; did you",
         ),
         ("status_command: sact", "slurm/site.yaml: status_command is 'sact', which is unknown; did you mean sacct"),
+        ("account: a\njobs: 3\naccount: b", "slurm/site.yaml: account is written twice, at lines 1 and 3; remove one"),
+        ("rules: {3: {gpu: 1}}", "slurm/site.yaml: rules has the key 3 at line 1; give a text, in quotes"),
         ("a: [", "slurm/site.yaml is not valid YAML at line 1; correct it"),
     ],
 )

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from nonrobust_guidance.config import load_config, read_scalars, resolve_config, sample_files, write_config
+from nonrobust_guidance.config import load_config, read_run, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
@@ -150,10 +150,15 @@ def test_sample_files():
     ]
 
 
-def test_nested_overrides_are_read_as_yaml_reads_them():
-    texts = {"sampling": {"steps": "5", "seeds": ["0", "1"], "methods": {"a": {"num_samples": "null"}}}, "run": "x"}
-    numbers = {"sampling": {"steps": 5, "seeds": [0, 1], "methods": {"a": {"num_samples": None}}}, "run": "x"}
-    assert read_scalars(texts) == numbers
+def test_what_config_sets_is_read_as_the_files_are():
+    """DVC writes 0.00003 as 3e-05, which Snakemake's own reading takes for a text."""
+    sampling = "sampling={steps: 5, seeds: [0, 1], methods: {a: {num_samples: null, scales: [3e-05]}}}"
+    sections = {"steps": 5, "seeds": [0, 1], "methods": {"a": {"num_samples": None, "scales": [0.00003]}}}
+    assert read_run([], [sampling, "run=x", "device="]) == [{"sampling": sections}, {"run": "x"}, {"device": None}]
+    assert read_run([], ['dataset={classes: ["1", no]}']) == [{"dataset": {"classes": ["1", "no"]}}]
+    for mistake in ("sampling={steps: 5, steps: 6}", "sampling={steps: 5"):
+        with pytest.raises(UserError, match=r"^--config sampling"):
+            read_run([], [mistake])
 
 
 def of_kind(kind: str, **settings: object) -> dict:
@@ -264,6 +269,8 @@ def test_a_judge_is_not_fetched():
 
 METHOD = "sampling.methods.robust_xt"
 MISTAKES = [
+    ("run", 1, "run is 1; give a text, in quotes"),
+    ("dataset.independent_draws", "no", "dataset.independent_draws is 'no'; give true or false, written as false"),
     ("runn", 1, "runn is an unknown key; did you mean run?"),
     ("sampling.batchsize", 1, "sampling.batchsize is an unknown key; did you mean batch_size?"),
     (f"{METHOD}.scale", 1, f"{METHOD}.scale is an unknown key; did you mean scales?"),
@@ -373,7 +380,7 @@ def test_a_mistake_is_one_sentence_that_names_file_and_key(key, value, sentence)
     ("content", "sentence"),
     [
         (b"run: [", "is not valid YAML at line 1"),
-        (b"run: \xff", "is not valid YAML"),
+        (b"run: \xff", "is not valid YAML at line 1, where byte 0xff is no UTF-8; save it as UTF-8"),
         (b"", "the file is empty; give a mapping"),
         (b"- a", "the file is a list; give a mapping"),
     ],

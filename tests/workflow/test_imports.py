@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[2] / "src" / "nonrobust_guidance"
 STAGES = [
     "errors",
     "files",
+    "yaml_files",
     "devices",
     "fetching",
     "provenance",
@@ -28,7 +29,7 @@ STAGES = [
     "cli",
 ]
 # Read by the command line and the Snakefile only: every stage gets its settings handed over.
-FRONT = {"config": {"errors", "files", "config"}, "progress": {"progress"}}
+FRONT = {"config": {"errors", "yaml_files", "config"}, "progress": {"progress"}}
 
 
 def imported_parts(file: Path) -> set[str]:

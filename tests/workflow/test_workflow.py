@@ -327,9 +327,10 @@ def test_lint_finds_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("sampling={steps: -5}", "with --config: sampling.steps is -5; give a number at least 1"),
-        ("sampling={stepps: 5}", "with --config: sampling.stepps is an unknown key; did you mean steps?"),
-        ("run=a/b", "with --config: run is 'a/b'; use only letters, digits, - and _"),
+        ("sampling={steps: -5}", "tiny.yaml with --config: sampling.steps is -5; give a number at least 1"),
+        ("sampling={stepps: 5}", "tiny.yaml with --config: sampling.stepps is an unknown key; did you mean steps?"),
+        ("sampling={steps: 5, steps: 4}", "--config sampling: steps is written twice, at line 1; remove one of them"),
+        ("run=a/b", "tiny.yaml with --config: run is 'a/b'; use only letters, digits, - and _"),
     ],
 )
 def test_a_mistake_stops_before_anything_is_written(tmp_path, override, sentence):
@@ -337,7 +338,38 @@ def test_a_mistake_stops_before_anything_is_written(tmp_path, override, sentence
     assert run.returncode == 1
     errors = [line for line in run.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert "tiny.yaml" in errors[0]
     assert errors[0].endswith(sentence)
     assert "Traceback" not in run.stderr
     assert [path.name for path in tmp_path.iterdir()] in ([], [".snakemake"])
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "cannot be read (No such file or directory); name an existing file that you may read"),
+        (b"run: a\nrun: b", "run is written twice, at lines 1 and 2; remove one of them"),
+        (b"- a", "the file is a list; give a mapping"),
+        ("run: a".encode("utf-16"), "is in UTF-16; save it as UTF-8"),
+    ],
+)
+def test_a_run_file_that_snakemake_itself_cannot_read_or_misreads(tmp_path, content, sentence):
+    config = tmp_path / "mine.yaml"
+    if content is not None:
+        config.write_bytes(content)
+    run = snakemake(tmp_path / "run", "--dry-run", config=config)
+    assert run.returncode == 1
+    assert_one_sentence(run, config)
+    assert run.stderr.splitlines()[-1].endswith(sentence)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_file_is_read_as_yaml_1_2(tmp_path):
+    """DVC writes 0.00003 as 3e-05, and with a mark of its byte order some editors begin a file."""
+    text = TINY.read_text().replace("scales: [1, 10]", "scales: [3e-05, 10]")
+    assert text != TINY.read_text()
+    config = tmp_path / "tiny.yaml"
+    config.write_bytes(b"\xef\xbb\xbf" + text.encode())
+    run = snakemake(
+        tmp_path, "--dry-run", "--", "results/tiny/samples/robust_xt/scale-3e-05/seed-0/baseball.npz", config=config
+    )
+    assert run.returncode == 0, run.stderr

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nonrobust_guidance.config import MODEL_SECTIONS, instead, read_scalars, resolve_config, sample_files, write_config
+from nonrobust_guidance.config import MODEL_SECTIONS, instead, read_run, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
@@ -25,35 +25,37 @@ MALLOC = "hugetlb=1:glibc.malloc.trim_threshold=2000000000:glibc.malloc.mmap_thr
 PREFIX = f"set -euo pipefail; export GLIBC_TUNABLES=glibc.malloc.{MALLOC}; "
 
 
-def validated(config):
-    """Complete what the run file and --config say, or end with one sentence about it."""
-    overrides = {key: value for key, value in workflow.config_settings.config.items() if key != "replace"}
-    update_config(config, read_scalars(overrides))
-    source = ", ".join(os.path.relpath(path) for path in workflow.configfiles) + (" with --config" if overrides else "")
+def read_config():
+    """Complete what the run files and --config say, or end with one sentence about it.
+
+    They are read again: Snakemake takes the last of two equal keys, 3e-05 for a text and no for false.
+
+    Returns:
+        The configuration, and the models whose trainings ``--config replace=...`` allows to replace: names, or all.
+    """
+    files = [os.path.relpath(path) for path in workflow.configfiles]
+    # Not a setting of the run, but leave that is given for one call.
+    leave = [word for word in workflow.config_settings.config_args or [] if word.startswith("replace=")]
+    overrides = [word for word in workflow.config_settings.config_args or [] if word not in leave]
+    said = {}
     try:
-        return resolve_config(config, source)
+        for part in read_run(files, overrides):
+            update_config(said, part)
+        config = resolve_config(said, ", ".join(files) + (" with --config" if overrides else ""))
+        replaced = read_run([], leave)[-1]["replace"] if leave else []
     except UserError as error:
         sys.exit(f"error: {error}")
-
-
-def models_to_replace(config):
-    """Return the models whose trainings --config replace=... allows to replace: their names in a list, or all."""
-    said = workflow.config_settings.config.get("replace", [])
-    names = [config["diffusion"]["name"], *config["classifiers"]]
-    chosen = names if said == "all" else [said] if isinstance(said, str) else list(said)
-    unknown = [name for name in chosen if name not in names]
+    models = [config["diffusion"]["name"], *config["classifiers"]]
+    names = models if replaced == "all" else replaced if isinstance(replaced, list) else [replaced]
+    unknown = [name for name in names if name not in models]
     if unknown:
         sys.exit(
-            f"error: --config replace names {unknown[0]}, which is no model of this run; {instead(unknown[0], names)}"
+            f"error: --config replace names {unknown[0]}, which is no model of this run; {instead(unknown[0], models)}"
         )
-    return chosen
+    return config, names
 
 
-# Not a setting of the run, but leave that is given for one call.
-if "replace" in workflow.config_settings.config:
-    config.pop("replace")
-config = validated(config)
-REPLACED = models_to_replace(config)
+config, REPLACED = read_config()
 shell.prefix(f"{PREFIX}export {REPLACE_VARIABLE}='{' '.join(REPLACED)}'; ")
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import require_inside
+from nonrobust_guidance.yaml_files import parse_yaml
 
 DATA_FILE = "data.dvc"
 LOCK_FILE = "dvc.lock"
@@ -59,10 +58,12 @@ def read_data_file(content: bytes | None) -> list[Tracked]:
     if content is None:
         return []
     try:
-        record = yaml.safe_load(content) or {}
+        record = parse_yaml(content, DATA_FILE) or {}
         folder = str(record.get("wdir", "."))
         entries = [(str(out["path"]), out.get("md5")) for out in record["outs"]]
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError):
+    except UserError as error:
+        raise UserError(f"{error}, or bring it back with git checkout {DATA_FILE}") from None
+    except (AttributeError, KeyError, TypeError):
         raise UserError(f"{DATA_FILE} is not what dvc writes; git checkout {DATA_FILE} brings it back") from None
     for name, _ in [(folder, ""), *entries]:
         require_inside(name, DATA_FILE)
@@ -77,9 +78,11 @@ def locked_files(content: bytes | None, folder: Path) -> Iterator[Tracked]:
         UserError: if it is not what DVC writes.
     """
     try:
-        stages: dict[str, Any] = (yaml.safe_load(content) or {}).get("stages", {}) if content else {}
+        stages: dict[str, Any] = (parse_yaml(content, LOCK_FILE) or {}).get("stages", {}) if content else {}
         outs = [out for stage in stages.values() for out in stage.get("outs", [])]
         files = [Tracked(Path(out["path"]), out["md5"]) for out in outs]
-    except (yaml.YAMLError, AttributeError, KeyError, TypeError, UnicodeDecodeError):
+    except UserError as error:
+        raise UserError(f"{error}, or bring it back with git checkout {LOCK_FILE}") from None
+    except (AttributeError, KeyError, TypeError):
         raise UserError(f"{LOCK_FILE} is not what dvc writes; git checkout {LOCK_FILE} brings it back") from None
     yield from (file for file in files if file.path.parent == folder)

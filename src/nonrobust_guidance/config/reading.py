@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import copy
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from nonrobust_guidance.config.contradictions import (
     check_early_stopping,
@@ -18,7 +18,7 @@ from nonrobust_guidance.config.contradictions import (
 )
 from nonrobust_guidance.config.schema import load_schema, resolved, schema_violation
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.yaml_files import parse_yaml, read_yaml, write_yaml
 
 MODEL_SECTIONS = ("dataset", "diffusion", "classifiers")
 """All that the data and the checkpoints are made from; runs of the same dataset may share them."""
@@ -35,22 +35,6 @@ def load_config(path: Path, *, complete: bool = True) -> dict[str, Any]:
         UserError: if the file cannot be read, or a key or value in it is wrong.
     """
     return resolve_config(read_yaml(path), str(path), complete=complete)
-
-
-def read_yaml(path: Path) -> Any:
-    """Return what a YAML file holds.
-
-    Raises:
-        UserError: if it cannot be read or is not YAML.
-    """
-    try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read ({error.strerror}); name an existing file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path} is not valid YAML{where}; correct it, and indent with spaces only") from None
 
 
 def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str, Any]:
@@ -90,21 +74,40 @@ def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str,
 
 def write_config(config: Mapping[str, Any], path: Path) -> None:
     """Write a configuration as YAML, and leave the file alone where it already says the same."""
-    text = yaml.safe_dump(dict(config), sort_keys=False, default_flow_style=None, width=120)
-    if not (path.is_file() and path.read_text(encoding="utf-8") == text):
-        write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    write_yaml(dict(config), path)
 
 
-def read_scalars(value: Any) -> Any:
-    """Read the texts in a nested value as YAML reads them; Snakemake hands over what ``--config`` nests as texts."""
-    match value:
-        case str():
-            return yaml.safe_load(value)
-        case Mapping():
-            return {key: read_scalars(item) for key, item in value.items()}
-        case list():
-            return [read_scalars(item) for item in value]
-    return value
+def read_run(files: Iterable[str | Path], assignments: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Read what makes up a run, of which the later wins: its files, and each ``key=value`` of Snakemake's ``--config``.
+
+    Values are YAML, as in the files.
+
+    Raises:
+        UserError: if a file cannot be read, or one of them is no mapping or no YAML.
+    """
+    parts = []
+    for path in map(Path, files):
+        parts.append(read_yaml(path))
+        violation = schema_violation({"type": "object"}, parts[-1])
+        if violation:
+            raise UserError(f"{path}: {violation}")
+    for assignment in assignments:
+        key, _, value = assignment.partition("=")
+        parts.append({key: parse_yaml(value, f"--config {key}")})
+    return parts
+
+
+def require_run_files(arguments: Sequence[str]) -> None:
+    """End the program with one sentence if a file that Snakemake's ``--configfile`` names is none of a run.
+
+    For the profile, which is read first: Snakemake itself ends with a traceback where a file is missing.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
+    try:
+        read_run(parser.parse_known_args(arguments)[0].configfile)
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 def sample_files(config: Mapping[str, Any]) -> list[str]:

@@ -9,11 +9,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.yaml_files import dotted, read_yaml
 
 SCHEMA_FILE = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -32,6 +32,7 @@ _PATTERNS = {
     "^https?://": "an address that starts with https://",
     "^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$": "owner/name",
 }
+_WORDS_OF_YAML_1_1 = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
 _BOUNDS = {
     "minimum": "at least",
     "maximum": "at most",
@@ -49,7 +50,8 @@ def load_schema() -> dict[str, Any]:
     """
     if not SCHEMA_FILE.is_file():
         raise UserError(f"{SCHEMA_FILE} is missing; install the package from its repository with pip install -e .")
-    return yaml.safe_load(SCHEMA_FILE.read_text(encoding="utf-8"))
+    schema: dict[str, Any] = read_yaml(SCHEMA_FILE)
+    return schema
 
 
 def schema_violation(schema: Mapping[str, Any], value: Any) -> str | None:
@@ -99,16 +101,16 @@ _Validator = extend(
 
 def _sentence(error: ValidationError) -> str:
     path, value, rule = list(error.absolute_path), cast(Any, error.instance), cast(Any, error.validator_value)
-    key = _key(path) or "the file"
+    key = dotted(path) or "the file"
     match error.validator:
         case "additionalProperties":
             known = list(cast(Any, error.schema)["properties"])
             unknown = next(name for name in value if name not in known)
-            return f"{_key([*path, unknown])} is an unknown key; {instead(str(unknown), known)}"
+            return f"{dotted([*path, unknown])} is an unknown key; {instead(str(unknown), known)}"
         case "required":
-            return f"{_key([*path, next(name for name in rule if name not in value)])} is missing; add it"
+            return f"{dotted([*path, next(name for name in rule if name not in value)])} is missing; add it"
         case "type":
-            return f"{key} is {_shown(value)}; give {_type_names(rule)}{_number_hint(value, rule)}"
+            return f"{key} is {_shown(value)}; give {_type_names(rule)}{_hint(value, rule)}"
         case "enum":
             return f"{key} is {_shown(value)}, which is unknown; {instead(str(value), rule)}"
         case "pattern":
@@ -126,10 +128,6 @@ def _sentence(error: ValidationError) -> str:
         case "maxItems":
             return f"{key} has {len(value)} entries; give at most {rule}"
     return f"{key} is {_shown(value)}: {error.message}"
-
-
-def _key(path: Sequence[Any]) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
 
 
 def _shown(value: Any) -> str:
@@ -151,12 +149,19 @@ def _type_names(types: str | Sequence[str]) -> str:
     return " or ".join(_TYPES[name] for name in ([types] if isinstance(types, str) else types))
 
 
-def _number_hint(value: Any, types: str | Sequence[str]) -> str:
-    if not isinstance(value, str) or "number" not in types:
+def _hint(value: Any, types: str | Sequence[str]) -> str:
+    """Return how to write a value that is meant, but was written as another type."""
+    if isinstance(value, bool | int | float) and "string" in types:
+        return ", in quotes"
+    if not isinstance(value, str):
         return ""
+    if "boolean" in types and value.lower() in _WORDS_OF_YAML_1_1:
+        return f", written as {_WORDS_OF_YAML_1_1[value.lower()]}"
     try:
-        text = str(float(value))
+        number = float(value) if "number" in types else math.nan
     except ValueError:
         return ""
-    # YAML takes 1e-3, without a point, for a text.
-    return f", written as {float(value):.1e}" if "e" in text else f", written as {text}"
+    if not math.isfinite(number):
+        return ""
+    # With a point, so that YAML 1.1 takes it for a number too.
+    return f", written as {number:.1e}" if "e" in str(number) else f", written as {number}"

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import yaml
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,6 +19,7 @@ from nonrobust_guidance.report.palette import COLOURS
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.tables import Row
 from nonrobust_guidance.report.wording import AT, listed, method_labels, number, percent
+from nonrobust_guidance.yaml_files import read_yaml
 
 SETTINGS = ("classifier", "at", "objective", "steps", "interval")
 
@@ -133,11 +133,9 @@ def read_beside(config: Mapping[str, Any], results_folder: Path) -> list[Results
     found = []
     for name in config["report"]["beside"]:
         folder = results_folder.parent / name
-        try:
-            settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
-        except OSError:
-            raise UserError(f"{folder / 'config.yaml'} is missing; make the run '{name}' first") from None
-        found.append(Results.read(settings, folder))
+        if not (folder / "config.yaml").is_file():
+            raise UserError(f"{folder / 'config.yaml'} is missing; make the run '{name}' first")
+        found.append(Results.read(read_yaml(folder / "config.yaml"), folder))
     return found
 
 

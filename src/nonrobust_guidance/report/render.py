@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import yaml
-
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.report.page import page_html
+from nonrobust_guidance.yaml_files import write_yaml
 
 CONFIG_FILE = "config.yaml"
 INDEX = "index.html"
@@ -40,9 +39,7 @@ def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Pat
     """
     asked = parameters_of(notebook)
     config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
-    if not config_file.is_file() or yaml.safe_load(config_file.read_text(encoding="utf-8")) != config:
-        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
-        write_atomically(config_file, lambda path: path.write_text(text, encoding="utf-8"))
+    write_yaml(dict(config), config_file)
     parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
     execute_notebook(notebook, executed, {name: value for name, value in parameters.items() if name in asked})
     title = f"{config['run']}: {notebook.stem}"
