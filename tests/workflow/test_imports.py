@@ -12,6 +12,7 @@ STAGES = [
     "errors",
     "files",
     "yaml_files",
+    "tables",
     "devices",
     "fetching",
     "provenance",

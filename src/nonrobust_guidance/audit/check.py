@@ -25,8 +25,10 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.report.index import render_index
 from nonrobust_guidance.report.results import CELL
+from nonrobust_guidance.tables import read_texts
 
 AUDIT_FILE = "audit.csv"
+REMEDY = "make this run"
 
 
 def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Path) -> None:
@@ -44,7 +46,7 @@ def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Pat
     """
     changed = list(find_changed(config, results_folder, published_folder))
     before = {name: published_table(published_folder / name) for name in KEYS}
-    after = {name: read_texts(results_folder / name) for name in KEYS}
+    after = {name: read_texts(results_folder / name, REMEDY) for name in KEYS}
     widening = widening_for(count_intervals(before.values()))
     compared = [row for name in KEYS for row in compare_tables(name, before[name], after[name], widening)]
     write_atomically(
@@ -72,19 +74,7 @@ def published_table(path: Path) -> pd.DataFrame:
     content = committed(path.as_posix())
     if content is None:
         raise UserError(f"the last commit holds no {path}, so there is nothing to compare with; see docs/audit.md")
-    return read_texts(io.BytesIO(content), str(path))
-
-
-def read_texts(source: Path | io.BytesIO, name: str = "") -> pd.DataFrame:
-    """Read a table, all columns as texts.
-
-    Raises:
-        UserError: if it is missing or none.
-    """
-    try:
-        return pd.read_csv(source, dtype=str, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{name or source} is missing or no table; make this run first") from error
+    return read_texts(io.BytesIO(content), REMEDY, str(path))
 
 
 def as_row(compared: Compared) -> dict[str, str]:

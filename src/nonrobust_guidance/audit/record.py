@@ -12,6 +12,7 @@ import pandas as pd
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.tables import read_numbers
 
 PUBLISHED = Path("published")
 RECORDED = (
@@ -41,7 +42,7 @@ def record_results(results_folder: Path, output_folder: Path) -> None:
         source, target = results_folder / name, output_folder / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():
             write_atomically(target, partial(shutil.copyfile, source))
-    text = json.dumps(nested(pd.read_csv(results_folder / "metrics.csv")), indent=1) + "\n"
+    text = json.dumps(nested(read_numbers(results_folder / "metrics.csv", "make this run")), indent=1) + "\n"
     target = output_folder / SUMMARY
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))

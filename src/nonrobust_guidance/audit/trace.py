@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.audit.check import read_texts
+from nonrobust_guidance.audit.check import REMEDY
 from nonrobust_guidance.audit.comparison import Agreement, compare_column, number, rows
 from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
@@ -17,6 +17,7 @@ from nonrobust_guidance.fetching import RECORD, sha256_of
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
 from nonrobust_guidance.provenance import code_hash
 from nonrobust_guidance.report.results import CELL
+from nonrobust_guidance.tables import read_texts
 
 
 def find_cell(config: Mapping[str, Any], method: str, scale: float, target: str, seed: int) -> Cell:
@@ -107,7 +108,7 @@ def find_row(cell: Cell, results_folder: Path) -> dict[str, str]:
     """
     path = results_folder / "metrics.csv"
     wanted = (cell.method.name, cell.scale, cell.target, cell.seed)
-    for row in rows(read_texts(path)):
+    for row in rows(read_texts(path, REMEDY)):
         method, scale, target, seed = (row.get(name, "") for name in CELL)
         if (method, number(scale), target, number(seed)) == wanted:
             return row

@@ -11,6 +11,7 @@ import pandas as pd
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import list_methods
+from nonrobust_guidance.tables import read_texts
 
 # Of a table of trajectories.
 QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
@@ -32,7 +33,7 @@ def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Pa
     tables: list[pd.DataFrame] = []
     for method in config["sampling"]["methods"]:
         path = scores_folder / f"{method}.csv"
-        tables.append(_read_texts(path, f"run score-samples for {method}"))
+        tables.append(read_texts(path, f"run score-samples for {method}"))
         if list(tables[-1].columns) != list(tables[0].columns):
             raise UserError(f"{path} has other columns than the other methods' tables; score {method} again")
     _write(pd.concat(tables), output_csv)
@@ -49,21 +50,11 @@ def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_cs
         if not method.guided:
             continue
         path = parts_folder / f"{method.name}.csv"
-        table = _read_texts(path, f"run measure-trajectories for {method.name}")
+        table = read_texts(path, f"run measure-trajectories for {method.name}")
         if list(table.columns) != COLUMNS:
             raise UserError(f"{path} is no table of trajectories; delete it and make it again")
         tables.append(table)
     _write(pd.concat(tables), output_csv)
-
-
-def _read_texts(path: Path, remedy: str) -> pd.DataFrame:
-    """Read a table whose numbers stay the very texts of the file."""
-    try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False)
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; {remedy} first") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} is no table: it cannot be read; delete it and {remedy} again") from error
 
 
 def _write(table: pd.DataFrame, output_csv: Path) -> None:

@@ -18,12 +18,10 @@ from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.spaces import list_spaces
 from nonrobust_guidance.sampling.files import load_samples
+from nonrobust_guidance.tables import read_numbers
 
 ALL_TARGETS = "all targets"
 CELL = ("method", "scale", "target", "seed")
-TEXT_COLUMNS = frozenset(
-    ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
-) | {"quantity", "judged"}
 
 
 @dataclass(frozen=True)
@@ -199,7 +197,7 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of the run: the columns of `TEXT_COLUMNS` as texts, all others as numbers.
+    """Read a table of the run: the columns of `tables.TEXT_COLUMNS` as texts, all others as numbers.
 
     Raises:
         UserError: if it is missing, no table, or empty, or lacks one of the columns.
@@ -216,15 +214,7 @@ def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     Raises:
         UserError: if it is missing, no table, or lacks one of the columns.
     """
-    try:
-        # Texts stay as they are: an empty one is no missing number, and a class may be called "None".
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        for column in set(table.columns) - TEXT_COLUMNS:
-            table[column] = pd.to_numeric(table[column])
-    except FileNotFoundError:
-        raise UserError(f"{path} is missing; run the step that writes it first") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as a table; delete it and make it again") from error
+    table = read_numbers(path, "run the step that writes it")
     absent = [column for column in columns if column not in table.columns]
     if absent:
         raise UserError(f"{path} lacks the column {absent[0]}; delete it and make it again")
