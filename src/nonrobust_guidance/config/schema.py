@@ -15,7 +15,7 @@ from jsonschema.validators import extend
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.yaml_files import dotted, read_yaml
 
-SCHEMA_FILE = Path(__file__).parents[3] / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA_FILE = Path(__file__).with_name("config.schema.yaml")
 
 _TYPES = {
     "object": "a mapping",
@@ -43,13 +43,7 @@ _BOUNDS = {
 
 @cache
 def load_schema() -> dict[str, Any]:
-    """Read the closed JSON Schema of a run.
-
-    Raises:
-        UserError: if the package is installed without the repository around it.
-    """
-    if not SCHEMA_FILE.is_file():
-        raise UserError(f"{SCHEMA_FILE} is missing; install the package from its repository with pip install -e .")
+    """Read the closed JSON Schema of a run."""
     schema: dict[str, Any] = read_yaml(SCHEMA_FILE)
     return schema
 
