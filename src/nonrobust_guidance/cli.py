@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parsed.run(parsed)
         except UserError as error:
             mistake = str(error)
+        except ModuleNotFoundError as error:
+            mistake = _missing(error, parsed)
         except KeyboardInterrupt:
             return 130
         # Not within the except clause, whose traceback keeps progress bars open until its end.
@@ -277,6 +279,14 @@ def _may_replace(args: argparse.Namespace, name: str) -> bool:
     return args.replace or name in os.environ.get(REPLACE_VARIABLE, "").split()
 
 
+def _missing(error: ModuleNotFoundError, args: argparse.Namespace) -> str:
+    """Say what to install where a library is missing; that a module of this package is, is no mistake of the user's."""
+    library = str(error.name).partition(".")[0]
+    if library == __package__:
+        raise error
+    return f"{args.command} needs {library}, which is not installed: pip install 'nonrobust-guidance[{args.extra}]'"
+
+
 def _require_known(args: argparse.Namespace, option: str, known: Sequence[str], section: str) -> None:
     name = getattr(args, option)
     if name not in known:
@@ -285,7 +295,9 @@ def _require_known(args: argparse.Namespace, option: str, known: Sequence[str], 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nonrobust-guidance", description=__doc__)
-    commands = parser.add_subparsers(required=True, metavar="command")
+    # What the command needs beyond the core.
+    parser.set_defaults(extra="workflow")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="command")
 
     def add(
         run: Callable[[argparse.Namespace], None], *, of_run: bool = True, **options: Callable[[str], Any]
@@ -319,14 +331,15 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
-    add(render_report, results=Path, notebook=Path, output=Path)
-    add(render_index, results=Path, output=Path)
+    add(render_report, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
+    add(render_index, results=Path, output=Path).set_defaults(extra="report")
     add(restore_checkpoints)
     add(check_publishable)
     add(record_results, of_run=False, results=Path, output=Path)
-    add(audit)
+    add(audit).set_defaults(extra="report")
     tracing = add(trace, method=str, scale=float, target=str, seed=int)
     tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
+    tracing.set_defaults(extra="report")
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
     estimate.add_argument("config", type=Path)
     estimate.add_argument(

@@ -11,7 +11,7 @@ from typing import Any
 from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, read_data_file, read_file
 from nonrobust_guidance.cards import CARD_FILE, read_card
-from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.errors import UserError, missing_program
 from nonrobust_guidance.trainings import checkpoint_settings, mismatches
 
 
@@ -60,7 +60,7 @@ def _pull(files: list[str]) -> None:
     try:
         code = subprocess.run(["dvc", "pull", *files]).returncode
     except FileNotFoundError:
-        raise UserError("dvc is not on the PATH; activate the environment first") from None
+        raise UserError(missing_program("dvc")) from None
     if code:
         raise UserError("dvc pull failed, as it says above; nothing was restored")
 

@@ -12,7 +12,7 @@ from typing import Any
 from nonrobust_guidance.audit.check import REMEDY
 from nonrobust_guidance.audit.comparison import Agreement, compare_column, number, rows
 from nonrobust_guidance.cards import CARD_FILE, read_card
-from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.errors import UserError, missing_program
 from nonrobust_guidance.fetching import RECORD, sha256_of
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
 from nonrobust_guidance.provenance import code_hash
@@ -75,10 +75,14 @@ def remake(config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
     """Make the row again, and return lines that say how far each of its numbers agrees with what it was.
 
     Raises:
-        UserError: if there was no such row, or Snakemake fails.
+        UserError: if there was no such row, or Snakemake is not installed or fails.
     """
     before = find_row(cell, results_folder)
-    if subprocess.run(remake_command(config_file, cell, results_folder)).returncode:
+    try:
+        code = subprocess.run(remake_command(config_file, cell, results_folder)).returncode
+    except FileNotFoundError:
+        raise UserError(missing_program("snakemake")) from None
+    if code:
         raise UserError("snakemake failed, as it says above")
     after = find_row(cell, results_folder)
     found = {column: compare_column(column, before, after) for column in before}
