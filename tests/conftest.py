@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+import pytest
+
+from nonrobust_guidance.cli import limit_threads
+
+# Before torch and numpy are there: each worker of pytest-xdist has one core, as each job that a test starts.
+limit_threads(1)
+
 import numpy as np
 import pandas as pd
-import pytest
 import torch
 import yaml
+from filelock import FileLock
 from local_hub import LocalHub
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -23,8 +30,17 @@ from nonrobust_guidance.metrics.intervals import wilson_interval
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile
 from nonrobust_guidance.report.results import Results
 
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 Cells = Mapping[str, Sequence[tuple[int, float]]]
 """For each method, scale by scale, how many of 64 samples (unguided: of 128) are right, and the distance."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what needs a complete run; first what needs most after it, last the rest of it, in between all others."""
+    for item in items:
+        if "finished" in item.fixturenames:
+            item.add_marker("complete")
+    items.sort(key=lambda item: -1 if "again" in item.fixturenames else item.get_closest_marker("complete") is not None)
 
 
 class FakeRun:
@@ -287,16 +303,40 @@ def trained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Makes a folder in the first worker that asks for its name, and gives each worker a copy of it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+    def copy(name: str, make: Callable[[Path], None]) -> Path:
+        original, made = shared / f"original-{name}", shared / f"{name}.made"
+        with FileLock(shared / f"{name}.lock"):
+            if not made.exists():
+                shutil.rmtree(original, ignore_errors=True)
+                original.mkdir()
+                make(original)
+                made.touch()
+        return shutil.copytree(original, own / name)
+
+    return copy
+
+
+@pytest.fixture(scope="session")
+def finished(made_once: MadeOnce) -> Path:
     """A folder with a complete run; copy it before you change it."""
-    root, directory = Path(__file__).parents[1], tmp_path_factory.mktemp("run")
+    return made_once("finished", run_completely)
+
+
+def run_completely(directory: Path) -> None:
+    """Make a complete tiny run in a folder."""
+    root = Path(__file__).parents[1]
     command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--directory", directory]
-    command += ["--configfile", root / "config" / "tiny.yaml", "--cores", "2"]
+    # Two threads of one job are slow where tests run beside it.
+    command += ["--configfile", root / "config" / "tiny.yaml", "--cores", "2", "--set-threads", "train_diffusion=1"]
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     run = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout + run.stderr
     (directory / "stderr.txt").write_text(run.stderr)
-    return directory
 
 
 @pytest.fixture(scope="session")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -56,9 +57,13 @@ def clone(source: Path, target: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def published(finished: Path, made_once: Any) -> Path:
     """A repository whose last commit publishes the tiny run."""
-    directory = tmp_path_factory.mktemp("audit") / "published"
+    return made_once("published", lambda directory: publish(finished, directory))
+
+
+def publish(finished: Path, directory: Path) -> None:
+    """Lay out the repository, and publish what is left of the complete run."""
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, tracked.stdout.split("\0")):
         if not name.startswith(("docs/", "tests/", "published/", "shipped/", "dvc.lock")) and (ROOT / name).is_file():
@@ -87,13 +92,17 @@ def published(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     call(directory, "dvc", "push", "--quiet")
     call(directory, "git", "add", ".")
     call(directory, "git", "commit", "--quiet", "--message", "results")
-    return directory
 
 
 @pytest.fixture(scope="module")
-def again(published: Path) -> Path:
+def again(published: Path, made_once: Any) -> Path:
     """A clone in which it was all made again, killed a dozen times at random moments."""
-    directory = clone(published, published.with_name("again"))
+    return made_once("again", lambda directory: make_again(published, directory))
+
+
+def make_again(published: Path, directory: Path) -> None:
+    """Clone the repository and make its results, with a dozen kills on the way."""
+    clone(published, directory)
     call(directory, "dvc", "pull")
     trained = {path: path.stat().st_mtime_ns for path in (directory / DATA / "checkpoints").rglob("*")}
     rng, killed = random.Random(0), 0
@@ -121,7 +130,6 @@ def again(published: Path) -> Path:
     assert killed >= 10
     call(directory, "dvc", "repro")
     assert trained == {path: path.stat().st_mtime_ns for path in trained}
-    return directory
 
 
 def test_a_clone_ships_its_checkpoints_and_they_count_as_trained(published: Path, tmp_path: Path) -> None:
