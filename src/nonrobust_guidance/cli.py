@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from nonrobust_guidance.config import load_config, sample_files
-from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.errors import UserError, printable
+from nonrobust_guidance.files import refusal
 from nonrobust_guidance.progress import progress_lines
 
 # Every function imports its stage itself: torch takes seconds, and has to find its number of threads already set.
@@ -31,9 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mistake = _missing(error, parsed)
         except KeyboardInterrupt:
             return 130
+        except Exception as error:
+            mistake = refusal(error)
+            if mistake is None:
+                raise
         # Not within the except clause, whose traceback keeps progress bars open until its end.
         if mistake and os.environ.get("RANK", "0") == "0":
-            print(f"error: {mistake}", file=sys.stderr)
+            print(f"error: {printable(mistake)}", file=sys.stderr)
     return 1 if mistake else 0
 
 

@@ -2,7 +2,19 @@
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its message is one sentence: what is wrong, where, and what to do."""
+    """A mistake the user can mend; its message is one sentence: what is wrong, where, and what to do.
+
+    File names in it may hold anything; what cannot be printed on one line is shown as `printable` shows it.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        """Take the sentence."""
+        super().__init__(printable(sentence))
+
+
+def printable(text: str) -> str:
+    r"""Return the text on one line, with escapes such as ``\n`` and ``\udcff`` for what no terminal can print."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def missing_program(name: str) -> str:

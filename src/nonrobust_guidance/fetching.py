@@ -17,7 +17,7 @@ from urllib.parse import unquote, urlsplit
 from tqdm import tqdm
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.files import naming, write_atomically
 
 if TYPE_CHECKING:
     from huggingface_hub import RepoFile
@@ -136,8 +136,9 @@ def fetch_repository(
         for file in chosen:
             require_inside(file.path, where)
         require_space(folder, sum(file.size for file in chosen if not (folder / file.path).exists()), where)
-        for file in tqdm(chosen, desc=f"fetch {repository}", unit="file"):
-            hub.hf_hub_download(repository, file.path, revision=commit, repo_type=kind, local_dir=folder)
+        with naming(folder):
+            for file in tqdm(chosen, desc=f"fetch {repository}", unit="file"):
+                hub.hf_hub_download(repository, file.path, revision=commit, repo_type=kind, local_dir=folder)
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{where} cannot be fetched ({_first_line(error)}); {by_hand}") from None
     sha256 = {file.path: _checked_sha256(folder / file.path, file, where) for file in chosen}
@@ -153,9 +154,10 @@ def fetch_url(url: str, folder: Path, by_hand: str) -> Path:
     from torch.hub import download_url_to_file
 
     path = folder / (PurePosixPath(unquote(urlsplit(url).path)).name or "download")
-    folder.mkdir(parents=True, exist_ok=True)
     try:
-        download_url_to_file(url, str(path))
+        with naming(path):
+            folder.mkdir(parents=True, exist_ok=True)
+            download_url_to_file(url, str(path))
     except (OSError, ValueError) as error:
         raise UserError(f"{url} cannot be downloaded ({_first_line(error)}); {by_hand}") from None
     return path
@@ -172,7 +174,8 @@ def unpack(archive: Path, folder: Path) -> None:
             for name in opened.namelist():
                 require_inside(name, str(archive))
             require_space(folder, sum(entry.file_size for entry in opened.infolist()), str(archive))
-            opened.extractall(folder)
+            with naming(folder):
+                opened.extractall(folder)
     except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{archive} cannot be unpacked ({_first_line(error)}); fetch it again") from None
 

@@ -4,18 +4,18 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.lib.format import open_memmap
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import require_space, sha256_of
-from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.files import naming, write_atomically
 
 _MANIFEST = "manifest.json"
 _AGAIN = "run prepare-data again"
@@ -46,7 +46,7 @@ def write_dataset(
     classes: Sequence[str],
     factors: Sequence[str],
     splits: Mapping[str, Sequence[int]],
-    example: Callable[[int], Example],
+    example: Callable[[int], Example | None],
     describe: Callable[[], Mapping[str, Any]] = dict,
 ) -> None:
     """Write a dataset, one example at a time; whenever this is interrupted, ``folder`` holds no half of it.
@@ -57,53 +57,76 @@ def write_dataset(
         classes: Class names in label order.
         factors: Names of the factors' columns, empty where nothing is known.
         splits: The indices of each split's examples.
-        example: Gives the example of an index.
+        example: Gives the example of an index, or None where it is to be left out.
         describe: Asked after the last example for what else the manifest says: ``source``, what the images come from
             with its SHA-256 or identity, and ``preprocessing``, in words.
 
     Raises:
-        UserError: The disk is too small, or an example cannot be had.
+        UserError: The disk is too small, full or not to be written to, or an example cannot be had.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    for stale in folder.glob(".preparing-*"):
-        shutil.rmtree(stale, ignore_errors=True)
-    manifest: dict[str, Any] = {key: settings[key] for key in ("kind", "name", "image_size")}
-    manifest |= {"classes": list(classes), "factors": list(factors), "settings": dict(settings), "splits": {}}
-    needed = sum(
-        math.prod(shape) * np.dtype(dtype).itemsize
-        for indices in splits.values()
-        for dtype, shape in _layout(manifest, len(indices)).values()
-    )
-    require_space(folder, needed, f"the dataset {settings['name']}")
-    staging = folder / f".preparing-{os.getpid()}"
-    try:
-        for split, indices in splits.items():
-            (staging / split).mkdir(parents=True)
-            arrays = {
-                name: open_memmap(staging / split / f"{name}.npy", "w+", dtype, shape)
-                for name, (dtype, shape) in _layout(manifest, len(indices)).items()
-            }
-            for row, index in enumerate(tqdm(indices, desc=f"{settings['name']} {split}", unit="image")):
-                for name, value in zip(_ARRAYS, example(index), strict=True):
-                    arrays[name][row] = value
-            for array in arrays.values():
-                array.flush()
-            counts = np.bincount(arrays["labels"], minlength=len(classes))
-            manifest["splits"][split] = {
-                "count": len(indices),
-                "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
-                "sha256": {f"{name}.npy": sha256_of(staging / split / f"{name}.npy") for name in _ARRAYS},
-            }
-        text = json.dumps({**manifest, **describe()}, indent=2, default=str) + "\n"
-        # It vouches for these arrays alone. If they are drawn again, it may stay: DVC wants what it tracks to be there.
-        if (folder / _MANIFEST).is_file() and (folder / _MANIFEST).read_bytes() != text.encode():
-            (folder / _MANIFEST).unlink()
-        for split in splits:
-            shutil.rmtree(folder / split, ignore_errors=True)
-            (staging / split).rename(folder / split)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
-    write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
+    with naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for stale in folder.glob(".preparing-*"):
+            shutil.rmtree(stale, ignore_errors=True)
+        manifest: dict[str, Any] = {key: settings[key] for key in ("kind", "name", "image_size")}
+        manifest |= {"classes": list(classes), "factors": list(factors), "settings": dict(settings), "splits": {}}
+        needed = sum(
+            math.prod(shape) * np.dtype(dtype).itemsize
+            for indices in splits.values()
+            for dtype, shape in _layout(manifest, len(indices)).values()
+        )
+        require_space(folder, needed, f"the dataset {settings['name']}")
+        staging = folder / f".preparing-{os.getpid()}"
+        try:
+            for split, indices in splits.items():
+                (staging / split).mkdir(parents=True)
+                bar = tqdm(indices, desc=f"{settings['name']} {split}", unit="image")
+                labels = _write_arrays(staging / split, manifest, (one for one in map(example, bar) if one is not None))
+                counts = np.bincount(labels, minlength=len(classes))
+                manifest["splits"][split] = {
+                    "count": len(labels),
+                    "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
+                    "sha256": {f"{name}.npy": sha256_of(staging / split / f"{name}.npy") for name in _ARRAYS},
+                }
+            text = json.dumps({**manifest, **describe()}, indent=2, default=str) + "\n"
+            # It vouches for these arrays alone. If they are drawn again, it may stay: DVC wants what it tracks to be
+            # there.
+            if (folder / _MANIFEST).is_file() and (folder / _MANIFEST).read_bytes() != text.encode():
+                (folder / _MANIFEST).unlink()
+            for split in splits:
+                shutil.rmtree(folder / split, ignore_errors=True)
+                (staging / split).rename(folder / split)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+        write_atomically(folder / _MANIFEST, lambda path: path.write_text(text))
+
+
+def _write_arrays(folder: Path, manifest: Mapping[str, Any], examples: Iterable[Example]) -> list[int]:
+    """Write the arrays of one split, row by row, and return its labels.
+
+    A file that is mapped into memory would be shorter, but where a quota or the disk ends it kills the process.
+    """
+    labels: list[int] = []
+    paths = [folder / f"{name}.npy" for name in _ARRAYS]
+    with paths[0].open("wb") as images_file, paths[1].open("wb") as labels_file, paths[2].open("wb") as factors_file:
+        files = dict(zip(_ARRAYS, (images_file, labels_file, factors_file), strict=True))
+        # numpy leaves room in the header for any number of rows, so that it can be written again once they are counted.
+        _write_headers(files, _layout(manifest, 0))
+        rows = {name: np.empty(shape[1:], dtype) for name, (dtype, shape) in _layout(manifest, 0).items()}
+        for example in examples:
+            for name, value in zip(_ARRAYS, example, strict=True):
+                rows[name][...] = value
+                files[name].write(rows[name].tobytes())
+            labels.append(int(example.label))
+        _write_headers(files, _layout(manifest, len(labels)))
+    return labels
+
+
+def _write_headers(files: Mapping[str, BinaryIO], layout: Mapping[str, tuple[type, tuple[int, ...]]]) -> None:
+    for name, (dtype, shape) in layout.items():
+        files[name].seek(0)
+        header = {"descr": dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
+        write_array_header_1_0(files[name], header)
 
 
 def load_split(folder: Path, split: str) -> Split:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import naming
 from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
@@ -121,15 +122,22 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
 
 
 def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) -> None:
-    """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent."""
+    """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent.
+
+    Raises:
+        UserError: if the disk is full, or is not to be written to.
+    """
     temporary = folder / ".saving"
     shutil.rmtree(temporary, ignore_errors=True)
-    DDPMPipeline(unet.cpu(), scheduler).save_pretrained(temporary)
-    for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
-        target = folder / file.relative_to(temporary)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file.replace(target)
-    shutil.rmtree(temporary)
+    try:
+        with naming(folder):
+            DDPMPipeline(unet.cpu(), scheduler).save_pretrained(temporary)
+            for file in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                target = folder / file.relative_to(temporary)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                file.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def load_diffusion(folder: Path, device: torch.device | str = "cpu") -> tuple[UNet2DModel, Schedule]:

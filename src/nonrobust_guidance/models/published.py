@@ -34,6 +34,7 @@ from nonrobust_guidance.fetching import (
     sha256_of,
     unpack,
 )
+from nonrobust_guidance.files import expand_path, naming
 from nonrobust_guidance.models.classifiers import save_classifier
 from nonrobust_guidance.models.diffusion import read_unet, save_diffusion
 from nonrobust_guidance.models.training import HISTORY_FILE
@@ -63,8 +64,9 @@ def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path, 
     settings = config["diffusion"] if is_diffusion else config["classifiers"][name]
     source, path = settings["source"], settings["source"].get("path", "").strip("/")
     record = output_folder / RECORD
-    output_folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetching-", dir=output_folder) as staging:
+    with naming(output_folder):
+        output_folder.mkdir(parents=True, exist_ok=True)
+    with naming(output_folder), tempfile.TemporaryDirectory(prefix=".fetching-", dir=output_folder) as staging:
 
         def select(names: Sequence[str]) -> list[str]:
             chosen = select_diffusion(names, path, key) if is_diffusion else [select_classifier(names, path, key)]
@@ -102,7 +104,7 @@ def fetch(source: Mapping[str, Any], select: Select, staging: Path, record: Path
         file = fetch_url(source["url"], staging / "download", by_hand)
         folder, origin = file.parent, Origin(request, None, {file.name: sha256_of(file)})
     else:
-        folder = Path(source["folder"])
+        folder = expand_path(source["folder"], f"{key}.folder")
         if not folder.is_dir():
             raise UserError(f"{key}.folder {folder} is no folder; name the one that you put the files into")
         origin = Origin(request, None, hash_files(folder, select(list_files(folder))))

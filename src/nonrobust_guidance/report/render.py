@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.files import naming, write_atomically
 from nonrobust_guidance.report.page import page_html
 from nonrobust_guidance.yaml_files import write_yaml
 
@@ -64,14 +64,15 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     with tempfile.TemporaryDirectory() as scratch, this_interpreter_as_kernel(Path(scratch)):
         draft = Path(scratch) / output.name
         try:
-            papermill.execute_notebook(
-                str(notebook),
-                str(draft),
-                dict(parameters),
-                kernel_name="python3",
-                language="python",
-                progress_bar=sys.stderr.isatty(),
-            )
+            with naming(draft):
+                papermill.execute_notebook(
+                    str(notebook),
+                    str(draft),
+                    dict(parameters),
+                    kernel_name="python3",
+                    language="python",
+                    progress_bar=sys.stderr.isatty(),
+                )
         except PapermillExecutionError as error:
             write_atomically(failed, lambda path: path.write_bytes(draft.read_bytes()))
             if error.ename == UserError.__name__:

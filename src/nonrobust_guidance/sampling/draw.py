@@ -161,7 +161,9 @@ class Parts:
 
         def write(path: Path) -> None:
             with path.open("wb") as file:
-                np.save(file, images)
+                # Through the file's own buffer: what numpy writes to a full disk by itself fails without a reason.
+                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(images))
+                file.write(np.ascontiguousarray(images).data)
 
         write_atomically(self.path(indices), write)
 
