@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
-from nonrobust_guidance.config.schema import instead
+from nonrobust_guidance.config.schema import instead, load_schema
 from nonrobust_guidance.errors import UserError
 
 _JUDGE_ARCHITECTURE = "judge_cnn"
@@ -23,6 +25,8 @@ def check_models(config: Mapping[str, Any]) -> None:
     if "scale_range" in dataset:
         low, high = dataset["scale_range"]
         _require(low < high, f"dataset.scale_range goes from {low} to {high}; give the lower end first")
+    if dataset["kind"] == "folder":
+        _check_folders(dataset["classes"], dataset.get("folders", {}))
     if "split" in dataset:
         shares = dataset["split"]
         _require(
@@ -47,6 +51,28 @@ def check_models(config: Mapping[str, Any]) -> None:
         diffusion["name"] not in config["classifiers"],
         f"classifiers.{diffusion['name']} has the diffusion model's name; rename one of them",
     )
+
+
+def _check_folders(classes: Sequence[str], folders: Mapping[str, str]) -> None:
+    """Check that classes have names that files can have too, and each a folder of its own in the root."""
+    pattern = load_schema()["$defs"]["name"]["pattern"]
+    for i, name in enumerate(classes):
+        allowed = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-") or f"class_{i}"
+        _require(
+            re.match(pattern, name) is not None,
+            f"dataset.classes[{i}] is '{name}', and names of classes become names of files; give it another name with "
+            f"classes: {{{allowed}: '{name}', ...}}, of letters, digits, - and _ before the colon",
+        )
+    for name, folder in folders.items():
+        _require(name in classes, f"dataset.folders.{name} is of no class; {instead(name, classes)}")
+        path = PurePath(folder)
+        _require(
+            bool(path.parts) and not path.is_absolute() and ".." not in path.parts,
+            f"dataset.classes.{name} is '{folder}'; give the name of a folder in dataset.root",
+        )
+    used = [PurePath(folders.get(name, name)) for name in classes]
+    for name, path in zip(classes, used, strict=True):
+        _require(used.count(path) == 1, f"dataset.classes.{name} has the folder of another class, {path}; remove one")
 
 
 def _check_unet(unet: Mapping[str, Any], image_size: int) -> None:

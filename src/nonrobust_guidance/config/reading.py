@@ -59,6 +59,7 @@ def resolve_config(raw: Any, source: str, *, complete: bool = True) -> dict[str,
         raise UserError(f"{source}: {violation}")
     config = _with_defaults(schema, _with_fidelity(raw), schema)
     try:
+        config["dataset"] = _with_folders(config["dataset"])
         check_models(config)
         check_early_stopping(config)
         if "metrics" in config:
@@ -137,6 +138,17 @@ def _with_fidelity(raw: Mapping[str, Any]) -> dict[str, Any]:
     if (classes is None or len(classes) > 2) and "sampling" in raw:
         paper["sampling"] = {"objective": "logit"} | raw["sampling"]
     return {**raw, **paper}
+
+
+def _with_folders(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the section with the names alone as ``classes``; where these are a mapping, that becomes ``folders``."""
+    filled: dict[str, Any] = {}
+    for key, value in dataset.items():
+        is_mapping = key == "classes" and isinstance(value, Mapping)
+        filled |= {"classes": list(value), "folders": dict(value)} if is_mapping else {key: value}
+        if is_mapping and "folders" in dataset:
+            raise UserError("dataset.classes, as a mapping, says what dataset.folders says; remove the latter")
+    return filled
 
 
 def _with_defaults(schema: Mapping[str, Any], value: Any, root: Mapping[str, Any]) -> Any:
