@@ -19,7 +19,7 @@ from diffusers import DDPMScheduler
 from safetensors.torch import save_file
 
 from nonrobust_guidance import cli, fetching
-from nonrobust_guidance.data import load_split, prepare_data, verify_dataset
+from nonrobust_guidance.data import prepare_data
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import Origin, unpack
 from nonrobust_guidance.files import expand_path, naming, write_atomically
@@ -236,13 +236,3 @@ def test_paths_of_a_run_file_are_expanded(tmp_path, monkeypatch):
         )
     with pytest.raises(UserError, match=r"dataset\.root is ~nobody0/x, and ~nobody0 is nobody's home; write"):
         expand_path("~nobody0/x", "dataset.root")
-
-
-def test_data_written_without_mapping_are_the_arrays_that_numpy_writes(tmp_path):
-    prepare_data(SETTINGS, tmp_path / "data")
-    verify_dataset(tmp_path / "data")
-    for split in ("train", "validation", "test"):
-        arrays = load_split(tmp_path / "data", split)
-        for name in ("images", "labels", "factors"):
-            np.save(tmp_path / "plain.npy", np.array(getattr(arrays, name)))
-            assert (tmp_path / "plain.npy").read_bytes() == (tmp_path / "data" / split / f"{name}.npy").read_bytes()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nonrobust_guidance.config import MODEL_SECTIONS, instead, read_run, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.trainings import REPLACE_VARIABLE, checkpoint_settings, mismatches
@@ -73,11 +74,20 @@ ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipyn
 GRADIENTS_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/gradients.ipynb")
 SIGNATURES_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/signatures.ipynb")
 GROUND_TRUTH_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ground_truth.ipynb")
-SPRITES = [
-    f"{config['dataset']['sprites']}/{name}.png"
-    for name in config["dataset"]["classes"]
-    if config["dataset"].get("sprites")
-]
+
+
+def sprite_files():
+    """Return the pictures that the dataset is drawn from, none where the package draws them itself."""
+    if not config["dataset"].get("sprites"):
+        return []
+    try:
+        folder = expand_path(config["dataset"]["sprites"], "dataset.sprites")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return [f"{folder}/{name}.png" for name in config["dataset"]["classes"]]
+
+
+SPRITES = sprite_files()
 
 FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
 TRAINED = [name for name in config["classifiers"] if name not in FETCHED]

@@ -64,7 +64,8 @@ class CelebAFaces:
             UserError: It is missing or damaged.
         """
         path = self._root / _IMAGES / self._names[index]
-        content = self._digest.read(path, self._names[index])
+        content = self._digest.read(path)
+        self._digest.take(content, self._names[index])
         return Example(decode_picture(content, str(path), self._size), self._labels[index], NO_FACTORS)
 
     def describe(self) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from nonrobust_guidance.data.sportballs import SportBalls
 from nonrobust_guidance.data.storage import write_dataset
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import RECORD, hash_files
+from nonrobust_guidance.files import expand_path
 
 
 def prepare_data(settings: Mapping[str, Any], folder: Path) -> None:
@@ -30,16 +31,16 @@ def prepare_data(settings: Mapping[str, Any], folder: Path) -> None:
 
 
 def _open_pictures(settings: Mapping[str, Any], folder: Path) -> Pictures:
+    root = expand_path(settings.get("root", ""), "dataset.root")
     # Each imports its reader itself: torchvision takes seconds.
     match settings["kind"]:
         case "celeba":
             from nonrobust_guidance.data.celeba import CelebAFaces
 
-            return CelebAFaces(Path(settings["root"]), settings["attribute"], settings["image_size"])
+            return CelebAFaces(root, settings["attribute"], settings["image_size"])
         case "celebahq":
             from nonrobust_guidance.data.celebahq import CelebAHQFaces, fetch_celebahq
 
-            root = Path(settings["root"])
             origin = fetch_celebahq(root, settings["repository"], settings["revision"], folder / RECORD)
             pictures = CelebAHQFaces(root, origin, settings["classes"], settings["image_size"], settings["seed"])
             origin.write(folder / RECORD)
@@ -47,14 +48,19 @@ def _open_pictures(settings: Mapping[str, Any], folder: Path) -> Pictures:
         case "folder":
             from nonrobust_guidance.data.image_folder import ImageFolder
 
-            keys = ("classes", "image_size", "split", "seed", "center_crop")
-            return ImageFolder(Path(settings["root"]), *(settings[key] for key in keys))
+            folders = {name: settings.get("folders", {}).get(name, name) for name in settings["classes"]}
+            num_images, size = settings.get("num_images"), settings["image_size"]
+            return ImageFolder(
+                root, folders, size, settings["split"], settings["seed"], settings["center_crop"], num_images
+            )
         case kind:
             raise UserError(f"dataset.kind {kind} is unknown; use sportballs, celeba, celebahq or folder")
 
 
 def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
     arguments = {key: value for key, value in settings.items() if key not in ("kind", "name", "num_images")}
+    if settings.get("sprites"):
+        arguments["sprites"] = expand_path(settings["sprites"], "dataset.sprites")
     try:
         balls = SportBalls(**arguments)
     except ValueError as error:
@@ -68,6 +74,6 @@ def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
     source: dict[str, Any] = {"name": f"drawn by nonrobust-guidance {version('nonrobust-guidance')}"}
     if settings.get("sprites"):
         names = [f"{name}.png" for name in balls.classes]
-        source |= {"sprites": str(settings["sprites"]), "sha256": hash_files(Path(settings["sprites"]), names)}
+        source |= {"sprites": str(settings["sprites"]), "sha256": hash_files(arguments["sprites"], names)}
     about = {"source": source, "preprocessing": "none; the images are drawn at their size"}
     write_dataset(folder, resolved, balls.classes, balls.factors, splits, balls.example, lambda: about)

@@ -112,7 +112,9 @@ def _write_arrays(folder: Path, manifest: Mapping[str, Any], examples: Iterable[
         files = dict(zip(_ARRAYS, (images_file, labels_file, factors_file), strict=True))
         # numpy leaves room in the header for any number of rows, so that it can be written again once they are counted.
         _write_headers(files, _layout(manifest, 0))
-        rows = {name: np.empty(shape[1:], dtype) for name, (dtype, shape) in _layout(manifest, 0).items()}
+        rows: dict[str, NDArray[Any]] = {
+            name: np.empty(shape[1:], dtype) for name, (dtype, shape) in _layout(manifest, 0).items()
+        }
         for example in examples:
             for name, value in zip(_ARRAYS, example, strict=True):
                 rows[name][...] = value
