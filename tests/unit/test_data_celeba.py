@@ -198,3 +198,71 @@ def test_defaults_are_the_papers():
     }
     assert len(ATTRIBUTES) == 40
     assert ATTRIBUTES[20] == "Male"
+
+
+@pytest.fixture
+def kaggles(root, tmp_path):
+    """What Kaggle's archive unpacks to: lists as CSV with a header, and images one folder deeper."""
+    folder = tmp_path / "kaggle"
+    images = folder / "img_align_celeba" / "img_align_celeba"
+    images.mkdir(parents=True)
+    with zipfile.ZipFile(root / "img_align_celeba.zip") as archive:
+        for name in archive.namelist():
+            (images / name.split("/")[1]).write_bytes(archive.read(name))
+    _, header, *lines = (root / "list_attr_celeba.txt").read_text().splitlines()
+    attributes = [",".join(["image_id", *header.split()])] + [",".join(line.split()) for line in lines]
+    partition = [line.replace(" ", ",") for line in (root / "list_eval_partition.txt").read_text().splitlines()]
+    (folder / "list_attr_celeba.csv").write_text("\n".join(attributes) + "\n")
+    (folder / "list_eval_partition.csv").write_text("\n".join(["image_id,partition", *partition]) + "\n")
+    (folder / "list_bbox_celeba.csv").write_text("image_id,x_1,y_1,width,height\n000001.jpg,95,71,226,313\n")
+    return folder
+
+
+@pytest.mark.parametrize("changes", [{}, {"attribute": "Young", "classes": ["old", "young"]}])
+def test_kaggles_layout_gives_the_arrays_that_torchvisions_gives(root, kaggles, tmp_path, changes):
+    prepare_data(settings(root, **changes), tmp_path / "theirs")
+    prepare_data(settings(kaggles, **changes), tmp_path / "data")
+    theirs, ours = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("theirs", "data"))
+    assert ours["splits"] == theirs["splits"]
+    assert ours["source"]["sha256_of_images"] == theirs["source"]["sha256_of_images"]
+    assert ours["source"]["page"] == "https://www.kaggle.com/datasets/jessicali9530/celeba-dataset"
+    assert ours["source"]["sha256"] == {
+        name: hashlib.sha256((kaggles / name).read_bytes()).hexdigest()
+        for name in ("list_attr_celeba.csv", "list_eval_partition.csv")
+    }
+
+
+def test_kaggles_images_may_lie_where_torchvisions_do_and_its_lists_as_a_windows_program_saves_them(kaggles, tmp_path):
+    prepare_data(settings(kaggles), tmp_path / "data")
+    (kaggles / "img_align_celeba" / "img_align_celeba").rename(kaggles / "images")
+    (kaggles / "img_align_celeba").rmdir()
+    (kaggles / "images").rename(kaggles / "img_align_celeba")
+    for path in kaggles.glob("*.csv"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    prepare_data(settings(kaggles), tmp_path / "again")
+    first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("data", "again"))
+    assert first["splits"] == second["splits"]
+
+
+def rewritten(name, edit):
+    return lambda folder: (folder / name).write_text(edit((folder / name).read_text()))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "sentence"),
+    [
+        (lambda folder: (folder / "list_eval_partition.csv").unlink(), r"partition\.csv cannot be read \(No such file"),
+        (lambda folder: (folder / "img_align_celeba").rename(folder / "x"), r"has Kaggle's lists and no folder img_"),
+        (rewritten("list_attr_celeba.csv", lambda text: text.replace("Male", "Mael")), r"list of Male at line 1; get"),
+        (rewritten("list_attr_celeba.csv", lambda text: text.replace(",1", ",0")), r"list of Male at line 2; get"),
+        (rewritten("list_eval_partition.csv", lambda text: text[:-2] + "9\n"), r"list of partition at line 10; get"),
+        (rewritten("list_eval_partition.csv", lambda text: text + "000009.jpg,1\n"), r"list of partition at line 11;"),
+        (rewritten("list_eval_partition.csv", lambda text: text[:-13]), r"000009\.jpg is in one of .* alone; get both"),
+        (rewritten("list_attr_celeba.csv", lambda text: ""), r"list of Male at line 0; get it again from https"),
+    ],
+)
+def test_foreign_lists_of_kaggle_are_named(kaggles, tmp_path, spoil, sentence):
+    spoil(kaggles)
+    with pytest.raises(UserError, match=sentence):
+        prepare_data(settings(kaggles), tmp_path / "data")
+    assert not (tmp_path / "data" / "manifest.json").exists()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import hash_files, require_space
 
 _PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+_KAGGLE_PAGE = "https://www.kaggle.com/datasets/jessicali9530/celeba-dataset"
+_KAGGLE_LISTS = ("list_attr_celeba.csv", "list_eval_partition.csv")
 _IMAGES = "img_align_celeba"
 # The archive and what is unpacked from it.
 _NUM_BYTES = 3_100_000_000
@@ -32,10 +35,11 @@ class CelebAFaces:
     """The aligned images of 178 x 218 pixels; label 1 is who has the attribute, label 0 who has not."""
 
     def __init__(self, root: Path, attribute: str, image_size: int) -> None:
-        """Read the lists, downloading and unpacking what is missing of the dataset.
+        """Read the lists, downloading and unpacking what is missing of the dataset, unless they are Kaggle's.
 
         Args:
-            root: Holds, or gets, ``img_align_celeba.zip`` or the folder ``img_align_celeba``, and the five lists.
+            root: Holds, or gets, ``img_align_celeba.zip`` or the folder ``img_align_celeba``, and the five lists; or
+                holds what Kaggle's archive has, whose lists are CSV and whose images lie one folder deeper.
             attribute: One of the 40, such as Male.
             image_size: Height and width to which the images are resized.
 
@@ -43,19 +47,23 @@ class CelebAFaces:
             UserError: A file is missing or damaged and cannot be downloaded, or the attribute is unknown.
         """
         self._root, self._attribute, self._size, self._digest = root, attribute, image_size, Digest()
-        fetch_celeba(root)
         self._names: list[str] = []
         self._labels: list[int] = []
         self.splits: dict[str, Sequence[int]] = {}
-        for split, theirs in _SPLITS.items():
-            files = _Files(root, split=theirs)
-            if attribute not in files.attr_names:
-                known = ", ".join(filter(None, files.attr_names))
-                raise UserError(f"dataset.attribute is '{attribute}', which CelebA does not have; use one of {known}")
+        if (root / _KAGGLE_LISTS[0]).is_file() and not (root / "list_attr_celeba.txt").is_file():
+            self._page, self._lists, splits = _KAGGLE_PAGE, list(_KAGGLE_LISTS), read_kaggle(root, attribute)
+        else:
+            self._page, self._lists = _PAGE, [name for _, _, name in CelebA.file_list if name.endswith(".txt")]
+            fetch_celeba(root)
+            splits = read_lists(root, attribute)
+        for split, names, labels in splits:
             start = len(self._names)
-            self._names += files.filename
-            self._labels += files.attr[:, files.attr_names.index(attribute)].to(torch.int64).tolist()
+            self._names += names
+            self._labels += labels
             self.splits[split] = range(start, len(self._names))
+        self._images = root / _IMAGES
+        if (self._images / _IMAGES).is_dir():
+            self._images /= _IMAGES
 
     def example(self, index: int) -> Example:
         """Read an image.
@@ -63,17 +71,70 @@ class CelebAFaces:
         Raises:
             UserError: It is missing or damaged.
         """
-        path = self._root / _IMAGES / self._names[index]
+        path = self._images / self._names[index]
         content = self._digest.read(path)
         self._digest.take(content, self._names[index])
         return Example(decode_picture(content, str(path), self._size), self._labels[index], NO_FACTORS)
 
     def describe(self) -> dict[str, Any]:
         """Return the checksums of the lists and of the images that were read, and the attribute."""
-        lists = [name for _, _, name in CelebA.file_list if name.endswith(".txt")]
-        source = {"name": "CelebA, aligned and cropped", "page": _PAGE, "attribute": self._attribute}
-        source |= {"sha256": hash_files(self._root, lists)} | self._digest.describe()
+        source = {"name": "CelebA, aligned and cropped", "page": self._page, "attribute": self._attribute}
+        source |= {"sha256": hash_files(self._root, self._lists)} | self._digest.describe()
         return {"source": source, "preprocessing": describe_scaling(self._size)}
+
+
+def read_lists(root: Path, attribute: str) -> Iterator[tuple[str, list[str], list[int]]]:
+    """Yield of each split its name, its images' names, and their labels, from torchvision's files.
+
+    Raises:
+        UserError: The attribute is unknown.
+    """
+    for split, theirs in _SPLITS.items():
+        files = _Files(root, split=theirs)
+        if attribute not in files.attr_names:
+            known = ", ".join(filter(None, files.attr_names))
+            raise UserError(f"dataset.attribute is '{attribute}', which CelebA does not have; use one of {known}")
+        labels = files.attr[:, files.attr_names.index(attribute)].to(torch.int64)
+        yield split, files.filename, labels.tolist()
+
+
+def read_kaggle(root: Path, attribute: str) -> Iterator[tuple[str, list[str], list[int]]]:
+    """Yield the same from the lists of Kaggle's archive: CSV with a header, the image's name in the first column.
+
+    Raises:
+        UserError: A file is missing or another one, or the lists are not of the same images.
+    """
+    if not (root / _IMAGES).is_dir():
+        raise UserError(f"{root} has Kaggle's lists and no folder {_IMAGES}; unpack all of {_KAGGLE_PAGE} there")
+    of_attributes, of_splits = (root / name for name in _KAGGLE_LISTS)
+    labels = _read_column(of_attributes, attribute, {"-1": 0, "1": 1})
+    partition = _read_column(of_splits, "partition", {"0": 0, "1": 1, "2": 2})
+    if labels.keys() != partition.keys():
+        name = min(labels.keys() ^ partition.keys())
+        raise UserError(f"{name} is in one of {of_attributes} and {of_splits} alone; get both from {_KAGGLE_PAGE}")
+    for number, split in enumerate(_SPLITS):
+        names = [name for name, theirs in partition.items() if theirs == number]
+        yield split, names, [labels[name] for name in names]
+
+
+def _read_column(path: Path, column: str, meaning: dict[str, int]) -> dict[str, int]:
+    """Return what a column of one of Kaggle's lists means for each image, in order."""
+    values: dict[str, int] = {}
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            rows = csv.reader(file)
+            index = next(rows, []).index(column)
+            for row in filter(None, rows):
+                if row[0] in values:
+                    raise ValueError(f"{row[0]} is listed twice")
+                values[row[0]] = meaning[row[index].strip()]
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); put it there again") from None
+    except (ValueError, KeyError, IndexError, csv.Error):
+        raise UserError(
+            f"{path} is not Kaggle's list of {column} at line {rows.line_num}; get it again from {_KAGGLE_PAGE}"
+        ) from None
+    return values
 
 
 def fetch_celeba(root: Path) -> None:
