@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from accelerate import PartialState
 from diffusers import DDPMPipeline, DDPMScheduler, UNet2DModel
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -160,8 +159,12 @@ def load_diffusion(folder: Path, device: torch.device | str = "cpu") -> tuple[UN
     return unet.to(device), schedule
 
 
-def read_unet(folder: Path) -> UNet2DModel:
+def read_unet(folder: Path, origin: Path | None = None) -> UNet2DModel:
     """Read ``config.json`` and ``diffusion_pytorch_model.safetensors``: a U-Net in evaluation mode, without gradients.
+
+    Args:
+        folder: that holds them.
+        origin: where they were brought together from, for messages.
 
     Raises:
         UserError: if a file is truncated or of another kind.
@@ -172,10 +175,11 @@ def read_unet(folder: Path) -> UNet2DModel:
         )
         if report["missing_keys"] or report["unexpected_keys"]:
             # diffusers itself only warns, and goes on with random weights.
-            raise ValueError(f"the weights in {folder.name}/ are another network's")
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            raise ValueError("the weights are another network's")
+    except Exception as error:
+        # diffusers checks no configuration: a wrong one ends in whatever error it leads to.
         raise UserError(
-            f"{folder} cannot be read as a U-Net of diffusers ({_first_line(error)}); make it again"
+            f"{origin or folder} cannot be read as a U-Net of diffusers ({_first_line(error)}); make or fetch it again"
         ) from error
     return unet.eval().requires_grad_(False)
 

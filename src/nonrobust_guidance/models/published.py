@@ -1,19 +1,16 @@
 """Published checkpoints: fetched from the hub, a URL or a folder, checked, and written as those that are trained here.
 
-A diffusion model is a diffusers folder, with ``unet/`` and ``scheduler/`` or, as google/ddpm-celebahq-256 has them,
-both in one folder. A classifier is a ``.safetensors`` file of a torchvision network, its names with or without the
-prefix ``classifier.`` that those of Vaeth et al. (2025) carry.
+A diffusion model is a diffusers folder in one of several layouts. A classifier is a ``.safetensors`` file of a
+torchvision network, its names as they are or behind a prefix, such as the ``classifier.`` of Vaeth et al. (2025).
 """
 
 from __future__ import annotations
 
 import json
-import pickle
-import shutil
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from inspect import signature
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -37,13 +34,12 @@ from nonrobust_guidance.fetching import (
 from nonrobust_guidance.files import expand_path, naming
 from nonrobust_guidance.models.classifiers import save_classifier
 from nonrobust_guidance.models.diffusion import read_unet, save_diffusion
+from nonrobust_guidance.models.layouts import STEM, read_weights, select_diffusion
 from nonrobust_guidance.models.training import HISTORY_FILE
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.schedule import Schedule
 from nonrobust_guidance.trainings import STATE_FILE, require_untrained
 
-WEIGHTS = "diffusion_pytorch_model.safetensors"
-PICKLED_WEIGHTS = "diffusion_pytorch_model.bin"
 # Betas in float32, summed over a thousand steps.
 ALPHA_BAR_TOLERANCE = 1e-4
 
@@ -62,7 +58,8 @@ def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path, 
     is_diffusion = name == config["diffusion"]["name"]
     key = "diffusion.source" if is_diffusion else f"classifiers.{name}.source"
     settings = config["diffusion"] if is_diffusion else config["classifiers"][name]
-    source, path = settings["source"], settings["source"].get("path", "").strip("/")
+    source = settings["source"]
+    path = str(PurePosixPath(source.get("path", "").strip("/")))
     record = output_folder / RECORD
     with naming(output_folder):
         output_folder.mkdir(parents=True, exist_ok=True)
@@ -74,7 +71,7 @@ def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path, 
 
         folder, origin = fetch(source, select, Path(staging), record, key)
         if is_diffusion:
-            convert_diffusion(folder, select(list_files(folder)), config, output_folder)
+            convert_diffusion(folder, select(list_files(folder)), config, key, output_folder)
         else:
             convert_classifier(folder / select(list_files(folder))[0], config, name, output_folder)
     origin.write(record)
@@ -115,117 +112,137 @@ def fetch(source: Mapping[str, Any], select: Select, staging: Path, record: Path
     return folder, origin
 
 
-def select_diffusion(names: Sequence[str], path: str, key: str) -> list[str]:
-    """Return the names of the U-Net's configuration, its weights and the scheduler's configuration, in this order.
-
-    Args:
-        names: of all files of the source.
-        path: of the model's folder within the source, perhaps empty.
-        key: of the source in the configuration, for messages.
-
-    Raises:
-        UserError: if one of them is missing.
-    """
-    prefix = f"{path}/" if path else ""
-    parts = [
-        ["unet/config.json", "config.json"],
-        [f"unet/{WEIGHTS}", WEIGHTS, f"unet/{PICKLED_WEIGHTS}", PICKLED_WEIGHTS],
-        ["scheduler/scheduler_config.json", "scheduler_config.json"],
-    ]
-    offered, chosen = set(names), []
-    for alternatives in parts:
-        found = [prefix + name for name in alternatives if prefix + name in offered]
-        if not found:
-            raise UserError(
-                f"{key} has no file {prefix}{' nor '.join(alternatives)}; correct {key}.path, the model's folder "
-                "within the source"
-            )
-        chosen.append(found[0])
-    return chosen
-
-
 def select_classifier(names: Sequence[str], path: str, key: str) -> str:
     """Return the name of the weights' file: ``path``, or the only one of the format.
 
     Raises:
         UserError: if there is none or more than one.
     """
-    weights = [name for name in names if name.endswith(".safetensors") and path in ("", name)]
+    weights = [name for name in names if name.endswith(".safetensors") and path in (".", name)]
     if len(weights) != 1:
         found = "no .safetensors file" if not weights else f"{len(weights)} .safetensors files"
-        raise UserError(f"{key} has {found}{f' {path}' if path else ''}; name the one to use in {key}.path")
+        raise UserError(f"{key} has {found}{'' if path == '.' else f' {path}'}; name the one to use in {key}.path")
     return weights[0]
 
 
-def convert_diffusion(folder: Path, names: Sequence[str], config: Mapping[str, Any], output_folder: Path) -> None:
+def convert_diffusion(
+    folder: Path, names: Sequence[str], config: Mapping[str, Any], key: str, output_folder: Path
+) -> None:
     """Write a published diffusion model as a diffusers folder, once it is known to be what the run asks for.
 
-    The scheduler keeps its betas; its spacing becomes ours, which keeps the noisiest level of a respaced chain.
+    The weights become one file in float32. The scheduler keeps its betas; its spacing becomes ours, which keeps the
+    noisiest level of a respaced chain.
 
     Args:
         folder: of the source.
-        names: of the configuration, the weights and the scheduler's configuration in it.
+        names: of the U-Net's configuration, the scheduler's, and the files of the weights in it.
         config: the run's validated configuration.
+        key: of the source in the configuration, for messages.
         output_folder: gets ``unet/``, ``scheduler/`` and ``model_index.json``.
 
     Raises:
         UserError: if a file is damaged, or the model is of another size, kind or schedule.
     """
-    unet_config, weights, scheduler_config = (folder / name for name in names)
-    with tempfile.TemporaryDirectory(prefix=".converting-", dir=output_folder) as staging:
-        # diffusers reads both files from one folder, under these names.
-        shutil.copyfile(unet_config, Path(staging) / "config.json")
-        if weights.name == WEIGHTS:
-            shutil.copyfile(weights, Path(staging) / WEIGHTS)
-        else:
-            unpickle_weights(weights, Path(staging) / WEIGHTS)
-        unet = read_unet(Path(staging))
-    require_unconditional(unet, config["dataset"]["image_size"], weights)
-    try:
-        published = json.loads(scheduler_config.read_text())
-        scheduler = DDPMScheduler.from_config({**published, "timestep_spacing": "trailing"})
-        schedule = Schedule.from_diffusers(scheduler)
-    except (OSError, ValueError, TypeError, AttributeError, NotImplementedError) as error:
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(f"{scheduler_config} cannot be used as a scheduler ({reason}); fetch it again") from None
+    unet_config, scheduler_config, *weights = (folder / name for name in names)
+    image_size = config["dataset"]["image_size"]
+    card = read_unet_card(unet_config, image_size, key)
+    scheduler, schedule = read_scheduler(scheduler_config)
     require_schedule(schedule, scheduler, config["diffusion"]["schedule"], scheduler_config)
+    try:
+        tensors = read_weights(weights)
+    except ValueError as error:
+        raise UserError(f"{key} cannot be used: {str(error).rstrip('.')}") from None
+    with tempfile.TemporaryDirectory(prefix=".converting-", dir=output_folder) as staging:
+        # diffusers reads both files from one folder, under these names, and takes its old names of layers for the new.
+        (Path(staging) / "config.json").write_text(json.dumps(card))
+        save_file({name: t.clone().contiguous() for name, t in tensors.items()}, Path(staging) / f"{STEM}.safetensors")
+        unet = read_unet(Path(staging), weights[0].parent)
+    # A name that diffusers would write into the configuration: the folder that was just removed.
+    unet.register_to_config(_name_or_path="")
+    require_images(unet, image_size, weights[0].parent)
     save_diffusion(unet, scheduler, output_folder)
 
 
-def unpickle_weights(pickled: Path, output: Path) -> None:
-    """Write the tensors of a .bin file, which is a pickle, as safetensors; nothing but tensors is unpickled.
+def read_unet_card(path: Path, image_size: int, key: str) -> dict[str, Any]:
+    """Return what a published ``config.json`` says of a U-Net that predicts the noise from images and step alone.
+
+    Args:
+        path: the file.
+        image_size: height and width of the data.
+        key: of the source in the configuration, for messages.
+
+    Returns:
+        What `UNet2DModel` takes, and its name; not what trainings write beside it, such as the decay of an average.
 
     Raises:
-        UserError: if it holds anything else.
+        UserError: if it is damaged, or of a network of another kind or for images of another size.
     """
     try:
-        weights = torch.load(pickled, map_location="cpu", weights_only=True)
-        save_file({name: tensor.contiguous().clone() for name, tensor in weights.items()}, output)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, AttributeError, TypeError):
+        card = dict(json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        raise UserError(f"{path} is no configuration of a U-Net; fetch it again") from None
+    kind = card.get("_class_name", UNet2DModel.__name__)
+    if kind != UNet2DModel.__name__:
+        raise UserError(f"{path} is of a {kind}; use an unconditional {UNet2DModel.__name__} of diffusers")
+    channels = [card.get(name, 3) for name in ("in_channels", "out_channels")]
+    if channels != [3, 3]:
         raise UserError(
-            f"{pickled} is a pickle that holds more than tensors, or is damaged; convert it to {WEIGHTS} with "
-            "safetensors.torch.save_file, if you trust it"
-        ) from None
-    print(f"{pickled.name} is a pickle: its tensors were read, and nothing else", file=sys.stderr)
+            f"{path} is of a model with {channels[0]} channels in and {channels[1]} out; use one with three of each, "
+            "which predicts no variance"
+        )
+    if card.get("class_embed_type") or card.get("num_class_embeds"):
+        raise UserError(f"{path} is of a model that is told the class; use an unconditional one")
+    size = card.get("sample_size")
+    if size is None:
+        raise UserError(
+            f"{path} does not say for which images the model is; put the source into a folder, write their size as "
+            f"sample_size into this file, and name the folder in {key}.folder"
+        )
+    height, width = size if isinstance(size, list) and len(size) == 2 else (size, size)
+    if (height, width) != (image_size, image_size):
+        pixels, remedy = f"{height}", "set dataset.image_size to that"
+        if height != width:
+            pixels, remedy = f"{height} x {width}", "use one for squares"
+        raise UserError(f"{path} is of a model for images of {pixels} pixels; {remedy}")
+    known = signature(UNet2DModel).parameters
+    return {"_class_name": kind, **{name: card[name] for name in card if name in known}, "sample_size": image_size}
 
 
-def require_unconditional(unet: UNet2DModel, image_size: int, path: Path) -> None:
-    """Check that a U-Net predicts the noise of images of our size from the images and the step alone.
+def read_scheduler(path: Path) -> tuple[DDPMScheduler, Schedule]:
+    """Return what a published ``scheduler_config.json`` says, with our spacing.
+
+    Raises:
+        UserError: if it is damaged, or no schedule of betas.
+    """
+    try:
+        published = dict(json.loads(path.read_bytes()))
+        if published.get("trained_betas") is None and not {"beta_start", "beta_end"} <= published.keys():
+            # diffusers would put its own in their place.
+            raise ValueError("it gives no betas")
+        scheduler = DDPMScheduler.from_config({**published, "timestep_spacing": "trailing"})
+        return scheduler, Schedule.from_diffusers(scheduler)
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise UserError(f"{path} cannot be used as a scheduler ({reason}); fetch it again") from None
+
+
+@torch.no_grad()
+def require_images(unet: UNet2DModel, image_size: int, path: Path) -> None:
+    """Check, on an empty image, that a U-Net returns numbers in the shape of our images.
 
     Raises:
         UserError: if it does not.
     """
-    card = unet.config
-    size = card["sample_size"]
-    if size is not None and (size if isinstance(size, int) else max(size)) != image_size:
-        raise UserError(f"{path} is of a model for images of {size} pixels; set dataset.image_size to that")
-    if (card["in_channels"], card["out_channels"]) != (3, 3):
+    x = torch.zeros(1, 3, image_size, image_size)
+    try:
+        usable = (noise := unet(x, 0).sample).shape == x.shape and bool(noise.isfinite().all())
+    except (RuntimeError, ValueError, TypeError):
+        usable = False
+    if not usable:
         raise UserError(
-            f"{path} is of a model with {card['in_channels']} channels in and {card['out_channels']} out; use one with "
-            "three of each, which predicts no variance"
+            f"{path} has a U-Net that predicts no noise of images of {image_size} pixels; use one that diffusers' "
+            "DDPMPipeline samples with"
         )
-    if card.get("class_embed_type") or card.get("num_class_embeds"):
-        raise UserError(f"{path} is of a model that is told the class; use an unconditional one")
 
 
 def require_schedule(schedule: Schedule, scheduler: DDPMScheduler, settings: Mapping[str, Any], path: Path) -> None:

@@ -10,14 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
 
-PREFIX = "classifier."
-
 
 def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet_v3_small") -> nn.Module:
     """Return a torchvision classifier with the weights of a safetensors file, in eval mode and without gradients.
 
-    The names in the file are torchvision's own, or these with the prefix ``classifier.``, as in the checkpoints that
-    Vaeth et al. (2025) publish. How many logits it has is read from the file.
+    The names in the file are torchvision's own, or these behind what wrappers put before all of them: ``classifier.``
+    in the checkpoints that Vaeth et al. (2025) publish, ``module.`` of DataParallel, ``_orig_mod.`` of torch.compile.
+    How many logits it has is read from the file; numbers of another precision become float32.
 
     Args:
         path: the file, ``.safetensors``.
@@ -28,7 +27,8 @@ def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file, or holds not the weights of this architecture.
+        ValueError: if it is no safetensors file, holds not the weights of this architecture, or numbers that are not
+            finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,12 +37,7 @@ def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet
         raise ValueError(
             f"{architecture!r} is no classification model of torchvision; see torchvision.models.list_models."
         )
-    try:
-        weights = load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} cannot be read as safetensors ({error}); convert or fetch it again.") from error
-    if weights and all(name.startswith(PREFIX) for name in weights):
-        weights = {name.removeprefix(PREFIX): tensor for name, tensor in weights.items()}
+    weights = as_float32(without_prefix(read_safetensors(path)), path)
     model = models.get_model(architecture, weights=None, num_classes=count_logits(path, architecture, weights))
     try:
         model.load_state_dict(weights)
@@ -50,6 +45,55 @@ def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet
         first = str(error).splitlines()[1].strip()
         raise ValueError(f"{path} does not hold the weights of {architecture}: {first}") from error
     return model.eval().requires_grad_(False)
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file by name.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} cannot be read as safetensors ({error}); convert or fetch it again.") from error
+
+
+def without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return tensors under their names without the modules that all of them lie in.
+
+    No network here lies in one module as a whole, so that these are wrappers: ``module.``, ``_orig_mod.``, ``model.``,
+    ``ema_model.``, ``classifier.``, or several of them.
+    """
+    while len(weights) > 1 and all("." in name for name in weights):
+        if len({name.partition(".")[0] for name in weights}) > 1:
+            break
+        weights = {name.partition(".")[2]: tensor for name, tensor in weights.items()}
+    return weights
+
+
+def as_float32(weights: dict[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Return tensors with all real numbers in float32; counts stay int64.
+
+    Args:
+        weights: of whatever precision, by name.
+        path: the file they are from, for messages.
+
+    Raises:
+        ValueError: if some are quantized, or not finite.
+    """
+    converted = {}
+    for name, tensor in weights.items():
+        if tensor.is_floating_point():
+            converted[name] = tensor.float()
+            if not converted[name].isfinite().all():
+                raise ValueError(f"{path} has a {name} with numbers that are not finite; use other weights.")
+        elif tensor.dtype == torch.int64:
+            converted[name] = tensor
+        else:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ValueError(f"{path} has a {name} of {kind}; use weights that are not quantized.")
+    return converted
 
 
 def count_logits(path: Path, architecture: str, weights: dict[str, Tensor]) -> int:
