@@ -17,6 +17,7 @@ STAGES = [
     "fetching",
     "provenance",
     "cards",
+    "trainings",
     "schedule",
     "ground_truth",
     "data",

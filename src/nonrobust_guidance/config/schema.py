@@ -12,7 +12,6 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.yaml_files import dotted, read_yaml
 
 SCHEMA_FILE = Path(__file__).with_name("config.schema.yaml")
