@@ -198,7 +198,7 @@ def render_report(args: argparse.Namespace) -> None:
 
 def render_index(args: argparse.Namespace) -> None:
     """Render the page that links what a run produced."""
-    from nonrobust_guidance.report.index import render_index
+    from nonrobust_guidance.report.pages.index import render_index
 
     render_index(load_config(args.config), args.results, args.output)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chromium import Chromium
 
-from nonrobust_guidance.report.index import render_index
+from nonrobust_guidance.report.pages.index import render_index
 from nonrobust_guidance.report.render import render_report
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))

@@ -13,8 +13,9 @@ from scipy import stats
 import nonrobust_guidance as ng
 from nonrobust_guidance.metrics.energy import EnergyDistance, mean_distance
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report import ground_truth_figures, ground_truth_words, page
-from nonrobust_guidance.report.ground_truth import (
+from nonrobust_guidance.report import page
+from nonrobust_guidance.report.pages.ground_truth import figures, words
+from nonrobust_guidance.report.pages.ground_truth.experiment import (
     AT_X0,
     AT_XT,
     FREE,
@@ -141,8 +142,8 @@ def told(distances: dict[str, tuple[float, float, float]]) -> str:
         for m in (FREE, *GUIDED)
     ]
     found.__dict__["under_noise"] = [Accuracy(r, 0, 0.1, share) for r in ("exact", "xt", "x0")]
-    rows = ground_truth_words.question_table([found])
-    return ground_truth_words.answer(found) + " ".join(row["ring"] for row in rows)
+    rows = words.question_table([found])
+    return words.answer(found) + " ".join(row["ring"] for row in rows)
 
 
 def test_words_follow_the_numbers() -> None:
@@ -156,7 +157,6 @@ def test_words_follow_the_numbers() -> None:
 
 def test_everything_can_be_drawn() -> None:
     found = experiments(20, 50)
-    figures = ground_truth_figures
     drawn = [figures.clouds(found[1]), figures.distance_over_scale(found), figures.accuracy_under_noise(found)]
     for figure in [*drawn, figures.what_is_seen(found[0]), figures.error_over_steps(found)]:
         assert "data:image/svg+xml" in page.figure_html(figure, "alt", "caption")

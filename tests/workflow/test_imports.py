@@ -63,7 +63,10 @@ def test_imports_point_upstream(file):
     ("modules", "heavy"),
     [
         (["cli", "metrics.gather"], {"torch", "diffusers", "matplotlib", "scipy"}),
-        (["report.claims", "report.index", "report.pictures", "report.signature_pictures"], {"torch", "diffusers"}),
+        (
+            ["report.claims", "report.pages.index", "report.pictures", "report.pages.signatures.pictures"],
+            {"torch", "diffusers"},
+        ),
         (["models.classifiers", "metrics.score"], {"diffusers"}),
     ],
 )

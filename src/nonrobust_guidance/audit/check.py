@@ -23,7 +23,7 @@ from nonrobust_guidance.audit.page import render_audit
 from nonrobust_guidance.audit.tracked import committed
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.report.index import render_index
+from nonrobust_guidance.report.pages.index import render_index
 from nonrobust_guidance.report.results import CELL
 
 AUDIT_FILE = "audit.csv"

@@ -21,9 +21,9 @@ NOT_TESTED = "not tested"
 
 
 class Finding(NamedTuple):
-    """What decides a claim came to: the outcome, and the numbers with their intervals and n."""
+    """What decides a claim came to: the decision, and the numbers with their intervals and n."""
 
-    outcome: str
+    decision: str
     evidence: str
 
 
@@ -34,11 +34,11 @@ class Verdict(NamedTuple):
     claim: str
     test: str
     target: str
-    outcome: str
+    decision: str
     evidence: str
 
 
-class Field:
+class Groups:
     """The outcomes for one target, or for all, in the groups that the claims are about."""
 
     def __init__(self, results: Results, target: str) -> None:

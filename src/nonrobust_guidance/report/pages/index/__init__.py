@@ -10,14 +10,16 @@ from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.report.answer import paragraph
-from nonrobust_guidance.report.claims import judge_claims
-from nonrobust_guidance.report.figures import accuracy_against_distance
+from nonrobust_guidance.report.claims import decide_claims
+from nonrobust_guidance.report.claims.answer import paragraph
+from nonrobust_guidance.report.claims.tables import claim_table
+from nonrobust_guidance.report.facts import count_images, what_was_run
 from nonrobust_guidance.report.page import details_html, figure_html, page_html, paragraph_html, table_html
+from nonrobust_guidance.report.pages.sampling.figures import accuracy_against_distance
+from nonrobust_guidance.report.pages.sampling.tables import best_scales
 from nonrobust_guidance.report.pictures import methods_side_by_side, strips_html
 from nonrobust_guidance.report.render import CONFIG_FILE
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
-from nonrobust_guidance.report.tables import best_scales, claim_table, count_images, what_was_run
 from nonrobust_guidance.report.wording import X0_HAT, X_T, listed
 
 PAPER = '<a href="https://arxiv.org/abs/2507.00687">Vaeth et al. (ECML PKDD 2025)</a>'
@@ -68,7 +70,7 @@ def render_index(config: Mapping[str, Any], results_folder: Path, output_html: P
         UserError: if a table or a file of samples is missing or none.
     """
     results = Results.read(config, results_folder)
-    verdicts = judge_claims(results)
+    verdicts = decide_claims(results)
     target = results.targets[-1]
     body = [
         "<h1>Guiding diffusion with a classifier that never saw noise</h1>",

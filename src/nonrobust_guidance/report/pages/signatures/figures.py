@@ -19,13 +19,13 @@ from nonrobust_guidance.report.figures import (
     DOTTED,
     LEGEND,
     REFERENCE,
+    error_arms,
     in_maths,
     method_handles,
     panels_of,
-    spread,
 )
+from nonrobust_guidance.report.pages.signatures.measured import Measured, Signature, Signatures
 from nonrobust_guidance.report.palette import UNGUIDED, method_colours, method_markers
-from nonrobust_guidance.report.signatures import Measured, Signature, Signatures
 
 REAL_LABEL = "real, as judged"
 UNITS = {"rotation": "degrees"}
@@ -67,7 +67,7 @@ def draw_over_scale(axes: Axes, signatures: Signatures, signature: Signature, ta
         elif own:
             x, y = [one.scale for one in own], np.array([one.value for one in own])
             axes.errorbar(
-                x, y[:, 0], yerr=spread(y), color=colours[method.name], marker=markers[method.name], markersize=5.5,
+                x, y[:, 0], yerr=error_arms(y), color=colours[method.name], marker=markers[method.name], markersize=5.5,
                 linewidth=1.4, elinewidth=0.8, markeredgecolor="white", markeredgewidth=0.6, zorder=3,
             )  # fmt: skip
     for floor in (floor_of(measured), -floor_of(measured))[: 1 + signature.signed]:

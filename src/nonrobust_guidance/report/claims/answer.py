@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.report.claims.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Groups, Verdict
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
-from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Field, Verdict
 from nonrobust_guidance.report.wording import X0_HAT, X_T, decimals_of, listed, number, percent
 
 KINDS = {
@@ -19,10 +19,10 @@ KINDS = {
 
 def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
     """Return what the run says: which of the paper's claims it supports, and the numbers they rest on."""
-    overall = {verdict.number: verdict.outcome for verdict in reversed(verdicts)}
+    overall = {verdict.number: verdict.decision for verdict in reversed(verdicts)}
     counts = []
-    for outcome, words in KINDS.items():
-        numbers = [str(i) for i in sorted(overall) if overall[i] == outcome]
+    for decision, words in KINDS.items():
+        numbers = [str(i) for i in sorted(overall) if overall[i] == decision]
         if numbers:
             counts.append(words.format(f"{len(numbers)} (number {listed(numbers)})"))
     return f"Of the paper's {len(overall)} claims this run {listed(counts)}. {comparison(results)}".rstrip()
@@ -30,14 +30,14 @@ def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
 
 def comparison(results: Results) -> str:
     """Return how the groups of methods compare, each at its best scale, over all targets."""
-    field = Field(results, ALL_TARGETS)
-    groups = {
-        "when the robust classifier guides": field.robust,
-        f"when the non-robust one guides on the noisy image {X_T}": field.at_xt,
-        f"when it guides on the one-step denoised image {X0_HAT}": field.at_x0,
-        "when its gradient is stabilized as well": field.stabilized,
+    groups = Groups(results, ALL_TARGETS)
+    guides = {
+        "when the robust classifier guides": groups.robust,
+        f"when the non-robust one guides on the noisy image {X_T}": groups.at_xt,
+        f"when it guides on the one-step denoised image {X0_HAT}": groups.at_x0,
+        "when its gradient is stabilized as well": groups.stabilized,
     }
-    found = {guide: best(group) for guide, group in groups.items() if group}
+    found = {guide: best(group) for guide, group in guides.items() if group}
     if not found:
         return ""
     shares = [f"{percent(outcome.accuracy)} {guide}" for guide, outcome in found.items()]

@@ -131,7 +131,7 @@ def factor(a: Interval, b: Interval) -> Interval:
     return Interval(*map(math.exp, difference(*logarithms)))
 
 
-def compare_levels(stabilized: pd.DataFrame, raw: pd.DataFrame, column: str) -> tuple[int, int, int]:
+def count_levels(stabilized: pd.DataFrame, raw: pd.DataFrame, column: str) -> tuple[int, int, int]:
     """Return at how many levels a column is lower when stabilized, higher, and not told apart by its intervals."""
     both = stabilized.merge(raw, on="t", suffixes=("", "_raw"))
     lower = int((both[f"{column}_high"] < both[f"{column}_low_raw"]).sum())

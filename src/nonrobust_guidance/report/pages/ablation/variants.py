@@ -6,25 +6,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import yaml
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import stabilizer_chain
-from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report.claims_guidance import compare
-from nonrobust_guidance.report.figures import DOTTED, REFERENCE, in_maths, panels_of, spread
-from nonrobust_guidance.report.palette import COLOURS
+from nonrobust_guidance.report.claims.guidance import compare
+from nonrobust_guidance.report.facts import Row
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
-from nonrobust_guidance.report.tables import Row
 from nonrobust_guidance.report.wording import AT, listed, method_labels, number, percent
 
 SETTINGS = ("classifier", "at", "objective", "steps", "interval")
 
 
-class Change(NamedTuple):
+class Variant(NamedTuple):
     """A method that differs from its base in one setting, or the base itself, whose setting is empty."""
 
     method: str
@@ -43,38 +37,38 @@ def settings_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def changes_of(config: Mapping[str, Any], base: str) -> list[Change]:
+def variants_of(config: Mapping[str, Any], base: str) -> list[Variant]:
     """Return the base, then every method that differs from it in one setting, in the order of the configuration.
 
     A method with other stabilizers differs in that one setting, whatever their arguments are.
     """
     entries = {name: entry for name, entry in config["sampling"]["methods"].items() if entry.get("classifier")}
-    own, found = settings_of(entries[base]), [Change(base, "", "")]
+    own, found = settings_of(entries[base]), [Variant(base, "", "")]
     for name, entry in entries.items():
         other = settings_of(entry)
         arguments = set(own) | set(other) if own["stabilizer"] == other["stabilizer"] else {*SETTINGS, "stabilizer"}
         different = sorted(key for key in arguments if own.get(key) != other.get(key))
         if len(different) == 1:
             value = AT.get(other[different[0]], other[different[0]]) if different == ["at"] else other[different[0]]
-            found.append(Change(name, different[0], str(value)))
+            found.append(Variant(name, different[0], str(value)))
     return found
 
 
 def ablation_table(results: Results, base: str) -> list[Row]:
-    """Return a row a change: at its best scale, and held against the base at its own."""
-    outcomes = {change: best_of(results, change.method) for change in changes_of(results.config, base)}
+    """Return a row a variant: at its best scale, and held against the base at its own."""
+    outcomes = {variant: best_of(results, variant.method) for variant in variants_of(results.config, base)}
     plain = next(iter(outcomes.values()))
     return [
         {
-            "changed": change.setting.replace("_", " ") or "nothing",
-            "to": change.value or method_labels(results.config)[base],
+            "changed": variant.setting.replace("_", " ") or "nothing",
+            "to": variant.value or method_labels(results.config)[base],
             "best scale": f"{found.scale:g}",
             "held-out accuracy": percent(found.accuracy),
             "distance": number(found.distance),
-            "against the base": compare(found, plain)[1] if change.setting else "",
+            "against the base": compare(found, plain)[1] if variant.setting else "",
             "samples": str(found.n),
         }
-        for change, found in outcomes.items()
+        for variant, found in outcomes.items()
     ]
 
 
@@ -82,41 +76,14 @@ def answer(results: Results, base: str) -> str:
     """Return which changes of the base are told apart from it, and which way, in a sentence or two."""
     groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
     labels, plain = method_labels(results.config), best_of(results, base)
-    for change in changes_of(results.config, base)[1:]:
-        sign, _ = compare(best_of(results, change.method), plain)
-        groups[sign].append(f"{change.setting.replace('_', ' ')} {change.value}")
+    for variant in variants_of(results.config, base)[1:]:
+        sign, _ = compare(best_of(results, variant.method), plain)
+        groups[sign].append(f"{variant.setting.replace('_', ' ')} {variant.value}")
     if not any(groups.values()):
         return f"This run has no method that differs from {labels[base]} in one setting."
     words = {1: "Better", -1: "Worse", 0: "Not told apart at this n"}
     parts = [f"{words[sign]}: {listed(groups[sign])}." for sign in words if groups[sign]]
     return f"Changes of {labels[base]}, one at a time, each at its best scale. {' '.join(parts)}"
-
-
-def draw_ablation(results: Results, base: str) -> Figure:
-    """Draw held-out accuracy and distance of each change at its best scale, the base's as a dotted line."""
-    changes = changes_of(results.config, base)
-    found = [best_of(results, change.method) for change in changes]
-    figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(changes), share=("none", "all"))
-    names = [f"{c.setting.replace('_', ' ')} {c.value}" if c.setting else "base" for c in changes]
-    for axes, values, label in (
-        (left, [outcome.accuracy for outcome in found], "held-out accuracy"),
-        (right, [outcome.distance for outcome in found], "distance to real images of the class"),
-    ):
-        draw_dots(axes, values)
-        axes.set_xlabel(label)
-    left.set_yticks(range(len(names)), [in_maths(name) for name in names])
-    left.invert_yaxis()
-    left.set_xlim(-0.02, 1.04)
-    return figure
-
-
-def draw_dots(axes: Axes, values: list[Interval]) -> None:
-    """Draw intervals one under the other, the first in another colour and as a dotted line through all."""
-    axes.axvline(values[0].value, color=REFERENCE, linestyle=DOTTED, linewidth=1.2, zorder=1)
-    for place, value in enumerate(values):
-        ends, colour = spread(np.array([value])), COLOURS[2] if place == 0 else COLOURS[0]
-        axes.errorbar(value.value, place, xerr=ends, fmt="o", color=colour, markersize=6, elinewidth=1.1, zorder=3)
-    axes.grid(axis="y", visible=False)
 
 
 def best_of(results: Results, method: str) -> Outcome:

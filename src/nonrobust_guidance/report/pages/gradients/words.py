@@ -9,8 +9,8 @@ import numpy as np
 
 from nonrobust_guidance import provenance
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report.gradients import ENDS, Gradients, compare_levels, factor
-from nonrobust_guidance.report.tables import Row, describe_classifier, trained
+from nonrobust_guidance.report.facts import Row, describe_classifier, trained
+from nonrobust_guidance.report.pages.gradients.measured import ENDS, Gradients, count_levels, factor
 from nonrobust_guidance.report.wording import AT, X0_HAT, X_T, listed, method_labels, number, percent, stabilizer_labels
 
 
@@ -25,7 +25,7 @@ def under_noise(gradients: Gradients) -> str:
     spread = table.groupby("t")["accuracy"].agg(lambda shares: shares.max() - shares.min())
     level = spread.idxmax()
     shares = [
-        f"{row['classifier']} on {AT[row['at']]} {percent(interval_of(row, 'accuracy'))}"
+        f"{row['classifier']} on {AT[row['at']]} {percent(interval_in_row(row, 'accuracy'))}"
         for row in table[table["t"] == level].to_dict("records")
     ]
     return (
@@ -112,7 +112,7 @@ def change_table(gradients: Gradients) -> list[Row]:
         row |= {"relative change": number(change.relative), "raw over stabilized": "-", "quotient against raw": "-"}
         if change.stabilizer:
             raw = gradients.raw_of(change)
-            lower, higher, level = compare_levels(change.rows, raw.rows, "ratio")
+            lower, higher, level = count_levels(change.rows, raw.rows, "ratio")
             row["raw over stabilized"] = number(factor(raw.relative, change.relative))
             row["quotient against raw"] = f"lower at {lower}, higher at {higher}, not told apart at {level} levels"
         rows.append(row)
@@ -124,10 +124,10 @@ def quotient_table(gradients: Gradients) -> list[Row]:
     labels, rows = stabilizer_labels(gradients.config), []
     for row in gradients.sensitivity.to_dict("records"):
         name = "logits" if row["quantity"] == "logits" else f"gradient, {labels.get(row['stabilizer'], 'raw')}"
-        value, low, high = interval_of(row, "ratio")
+        value, low, high = interval_in_row(row, "ratio")
         found = {"t": f"{row['t']:.0f}", "classifier": row["classifier"], "input": AT[row["at"]], "of": name}
         found["quotient"] = f"{value:.3g} [{low:.3g}, {high:.3g}]"
-        rows.append(found | {"relative change": number(interval_of(row, "relative_change"))})
+        rows.append(found | {"relative change": number(interval_in_row(row, "relative_change"))})
     return rows
 
 
@@ -139,7 +139,7 @@ def noise_table(gradients: Gradients) -> list[Row]:
             "classifier": row["classifier"],
             "input": AT[row["at"]],
             "images": f"{row['n']:.0f}",
-            "right": percent(interval_of(row, "accuracy")),
+            "right": percent(interval_in_row(row, "accuracy")),
             "probability of the right class": percent(
                 Interval(row["probability_mean"], row["probability_low"], row["probability_high"])
             ),
@@ -178,7 +178,7 @@ def what_was_run(gradients: Gradients) -> list[Row]:
     return [{"what": what, "value": value} for what, value in facts.items() if value]
 
 
-def interval_of(row: Mapping[Hashable, Any], column: str) -> Interval:
+def interval_in_row(row: Mapping[Hashable, Any], column: str) -> Interval:
     """Return a number of a table's row with its interval."""
     return Interval(*(float(row[f"{column}{end}"]) for end in ENDS))
 

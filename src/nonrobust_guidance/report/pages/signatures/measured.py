@@ -191,8 +191,8 @@ class Signatures:
 def factor_signatures(signatures: Signatures) -> list[Signature]:
     """Return what is drawn of the factors: the shift of the size, and the distances of all others."""
     others = [name for name in signatures.factors if name != "size"]
-    shown = [shift_of("size")] if "size" in signatures.factors else []
-    return shown + [distance_of(name, degrees=name in signatures.circular) for name in others]
+    shown = [shift_signature("size")] if "size" in signatures.factors else []
+    return shown + [distance_signature(name, degrees=name in signatures.circular) for name in others]
 
 
 def best_scales(signatures: Signatures, target: str) -> dict[str, float]:
@@ -205,12 +205,12 @@ def largest_scales(signatures: Signatures) -> dict[str, float]:
     return {method.name: max(method.scales) for method in signatures.results.methods}
 
 
-def shift_of(factor: str) -> Signature:
+def shift_signature(factor: str) -> Signature:
     """Return the signature that says in which direction a factor has moved."""
     return Signature(f"{factor}_shift", f"shift of {factor}", signed=True)
 
 
-def distance_of(factor: str, *, degrees: bool = False) -> Signature:
+def distance_signature(factor: str, *, degrees: bool = False) -> Signature:
     """Return the signature that says how far a factor's distribution has moved."""
     return Signature(f"{factor}_distance", f"distance in {factor}", degrees=degrees)
 

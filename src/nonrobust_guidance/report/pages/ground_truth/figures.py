@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.ground_truth import GaussianMixture
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, in_maths, panels_of, spread
-from nonrobust_guidance.report.ground_truth import (
+from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, error_arms, in_maths, panels_of
+from nonrobust_guidance.report.pages.ground_truth.experiment import (
     AT_X0,
     AT_XT,
     DETACHED,
@@ -113,7 +113,7 @@ def distance_over_scale(experiments: Sequence[Experiment]) -> Figure:
             found = experiment.of(method)
             distances = np.array([outcome.distance for outcome in found])
             axes.errorbar(
-                [outcome.scale for outcome in found], distances[:, 0], yerr=spread(distances), color=method.colour,
+                [outcome.scale for outcome in found], distances[:, 0], yerr=error_arms(distances), color=method.colour,
                 marker=method.marker, markersize=6, linewidth=1.4, elinewidth=0.8, markeredgecolor="white",
                 markeredgewidth=0.6, zorder=3,
             )  # fmt: skip
@@ -188,8 +188,8 @@ def error_over_steps(experiments: Sequence[Experiment]) -> Figure:
         for errors, method, label in ((guided, ROBUST, "robust, scale 1"), (free, FREE, "unguided")):
             y = np.array(errors)
             axes.errorbar(
-                steps, y[:, 0], yerr=spread(y), color=method.colour, marker=method.marker, markersize=6, linewidth=1.4,
-                elinewidth=0.8, label=label,
+                steps, y[:, 0], yerr=error_arms(y), color=method.colour, marker=method.marker, markersize=6,
+                linewidth=1.4, elinewidth=0.8, label=label,
             )  # fmt: skip
         axes.set(xscale="log", xticks=steps)
         axes.minorticks_off()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from nonrobust_guidance.metrics.intervals import Interval, difference, wilson_interval
 from nonrobust_guidance.metrics.seeds import mean_over_cells
+from nonrobust_guidance.report.claims.verdict import UNDECIDED, Finding, Groups, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, Results, best
-from nonrobust_guidance.report.verdict import UNDECIDED, Field, Finding, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.wording import X0_HAT, X_T, number, percent, points, signed
 
 HIGH_ACCURACY = 0.99
@@ -18,44 +18,44 @@ FEATURES = {"fd_judge": "the judge's features", "fid": "FID", "fid_torchvision":
 """Columns of conditional Frechet distances, without their ending, and what a reader is told they are."""
 
 
-def denoising_helps(field: Field) -> Finding:
+def denoising_helps(groups: Groups) -> Finding:
     """Decide whether the accuracy at x0_hat is above halfway from unguided to robust guidance, and above that at x_t.
 
     Not supported where it is below either.
     """
-    if not field.at_x0 or not field.at_xt:
+    if not groups.at_x0 or not groups.at_xt:
         return missing(f"non-robust guidance at {X_T} and at {X0_HAT}")
-    if not field.measurable:
-        return field.unmeasurable()
-    found, before = best(field.at_x0), best(field.at_xt)
+    if not groups.measurable:
+        return groups.unmeasurable()
+    found, before = best(groups.at_x0), best(groups.at_xt)
     gain = difference(found.accuracy, before.accuracy)
-    sign = all_of([side(found.accuracy, field.halfway), side(gain, 0)])
-    mark = f"{100 * field.halfway:.0f}%, halfway from unguided to robust guidance"
+    sign = all_of([side(found.accuracy, groups.halfway), side(gain, 0)])
+    mark = f"{100 * groups.halfway:.0f}%, halfway from unguided to robust guidance"
     fails = {-1: f"which is below {mark}", 1: f"which is above {mark}", 0: f"not told apart from {mark}"}
     return Finding(
         decide(sign),
-        f"Best on {X_T} is {field.name(before)}, with a held-out accuracy of {percent(before.accuracy)}, "
-        f"{fails[side(before.accuracy, field.halfway)]}. Best on {X0_HAT} is {field.name(found)}, with "
+        f"Best on {X_T} is {groups.name(before)}, with a held-out accuracy of {percent(before.accuracy)}, "
+        f"{fails[side(before.accuracy, groups.halfway)]}. Best on {X0_HAT} is {groups.name(found)}, with "
         f"{percent(found.accuracy)}, {points(gain)} (n = {before.n} and {found.n}).",
     )
 
 
-def stabilizing_helps(field: Field) -> Finding:
+def stabilizing_helps(groups: Groups) -> Finding:
     """Decide whether some stabilized method is better, in accuracy or distance, and worse in neither.
 
     Not supported where every one is worse in one of them and better in neither.
     """
-    if not field.at_x0 or not field.stabilized:
+    if not groups.at_x0 or not groups.stabilized:
         return missing(f"non-robust guidance at {X0_HAT} with and without a stabilizer")
-    plain, signs, parts = best(field.at_x0), [], []
-    for name in dict.fromkeys(outcome.method.name for outcome in field.stabilized):
-        found = best([outcome for outcome in field.stabilized if outcome.method.name == name])
+    plain, signs, parts = best(groups.at_x0), [], []
+    for name in dict.fromkeys(outcome.method.name for outcome in groups.stabilized):
+        found = best([outcome for outcome in groups.stabilized if outcome.method.name == name])
         sign, words = compare(found, plain)
         signs.append(sign)
-        parts.append(f"{field.name(found)} {words}")
+        parts.append(f"{groups.name(found)} {words}")
     return Finding(
         decide(1 if 1 in signs else -1 if set(signs) == {-1} else 0),
-        f"Against {field.name(plain)} ({percent(plain.accuracy)}, {number(plain.distance)}, n = {plain.n}): "
+        f"Against {groups.name(plain)} ({percent(plain.accuracy)}, {number(plain.distance)}, n = {plain.n}): "
         f"{'; '.join(parts)}.",
     )
 
@@ -75,26 +75,26 @@ def compare(found: Outcome, other: Outcome) -> tuple[int, str]:
     return any_of(signs), f"{word} (accuracy {points(accuracy)}, {apart})"
 
 
-def accuracy_is_high(field: Field) -> Finding:
+def accuracy_is_high(groups: Groups) -> Finding:
     """Decide whether more than 99% of the samples are the target to the classifier that guided them, as in the paper.
 
     Supported where that holds at the best scale of the best stabilized method; not supported where it holds at no
     scale of any.
     """
-    asked = [(outcome, outcome.accuracy_self) for outcome in field.stabilized]
+    asked = [(outcome, outcome.accuracy_self) for outcome in groups.stabilized]
     shares = {id(outcome): share for outcome, share in asked if share is not None}
     if not shares:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
-    found = best([outcome for outcome in field.stabilized if id(outcome) in shares])
+    found = best([outcome for outcome in groups.stabilized if id(outcome) in shares])
     share = shares[id(found)]
     above = side(share, HIGH_ACCURACY) > 0
     below = all(side(other, HIGH_ACCURACY) < 0 for other in shares.values())
-    outcome, enough = decide(1 if above else -1 if below else 0), smallest_conclusive_n(HIGH_ACCURACY)
-    few = f" Fewer than {enough} samples cannot show it." if outcome == UNDECIDED and found.n < enough else ""
+    decision, enough = decide(1 if above else -1 if below else 0), smallest_conclusive_n(HIGH_ACCURACY)
+    few = f" Fewer than {enough} samples cannot show it." if decision == UNDECIDED and found.n < enough else ""
     top = max(shares.values(), key=lambda other: other.value)
     return Finding(
-        outcome,
-        f"Best is {field.name(found)}, with {percent(share, 1)} by its own guide and {percent(found.accuracy, 1)} by "
+        decision,
+        f"Best is {groups.name(found)}, with {percent(share, 1)} by its own guide and {percent(found.accuracy, 1)} by "
         f"the held-out judge (n = {found.n}); the highest by its own guide, at any scale, is {percent(top, 1)}.{few}",
     )
 
@@ -107,30 +107,30 @@ def smallest_conclusive_n(share: float) -> int:
     return n
 
 
-def distance_is_near(field: Field) -> Finding:
+def distance_is_near(groups: Groups) -> Finding:
     """Decide whether stabilized guidance is at most one and a half times as far from real images as robust guidance.
 
     Far is what a distance exceeds that of as many real test images by: what both share, which is mostly the bias of
     few images, makes no two methods near. With several feature extractors it has to hold in each.
     """
-    if not field.stabilized or not field.robust:
+    if not groups.stabilized or not groups.robust:
         return missing("stabilized non-robust and robust guidance")
-    if not field.measurable:
-        return field.unmeasurable()
-    found, robust = best(field.stabilized), best(field.robust)
+    if not groups.measurable:
+        return groups.unmeasurable()
+    found, robust = best(groups.stabilized), best(groups.robust)
     if found.cell_n != robust.cell_n:
         return Finding(
             UNDECIDED, f"Cells of {found.cell_n} and of {robust.cell_n} samples have distances that do not compare."
         )
     signs, parts = [], []
-    for column in distance_columns(field.results):
-        (weak, real), (strong, _) = (distance_of(field, outcome, column) for outcome in (found, robust))
+    for column in distance_columns(groups.results):
+        (weak, real), (strong, _) = (distance_in(groups, outcome, column) for outcome in (found, robust))
         excess = [Interval(*(end - real for end in distance)) for distance in (weak, strong)]
         signs.append(-side(difference(excess[0], excess[1].scaled(NEAR_DISTANCE)), 0))
         parts.append(f"{number(weak)} against {number(strong)} in {name_of(column)}, real images {number_alone(real)}")
     return Finding(
         decide(all_of(signs)),
-        f"{field.name(found)} against {field.name(robust)}, n = {found.n} in cells of {found.cell_n}: "
+        f"{groups.name(found)} against {groups.name(robust)}, n = {found.n} in cells of {found.cell_n}: "
         f"{'; '.join(parts)}.",
     )
 
@@ -142,9 +142,9 @@ def distance_columns(results: Results) -> list[str]:
     return [name for name in names if table[name].notna().all()]
 
 
-def distance_of(field: Field, outcome: Outcome, column: str) -> tuple[Interval, float]:
+def distance_in(groups: Groups, outcome: Outcome, column: str) -> tuple[Interval, float]:
     """Return an outcome's distance in a column, and what as many real test images score there."""
-    rows = field.results.select(field.results.metrics, outcome.method, outcome.scale, field.targets)
+    rows = groups.results.select(groups.results.metrics, outcome.method, outcome.scale, groups.targets)
     return mean_over_cells(rows, column), float(rows[f"{column}_real"].mean())
 
 

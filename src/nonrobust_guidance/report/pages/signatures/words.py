@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.intervals import Interval, difference
-from nonrobust_guidance.report.results import ALL_TARGETS
-from nonrobust_guidance.report.signatures import (
+from nonrobust_guidance.report.facts import Row
+from nonrobust_guidance.report.pages.signatures.measured import (
     BLANK,
     COLOUR,
     FOOLED,
@@ -17,10 +17,10 @@ from nonrobust_guidance.report.signatures import (
     Measured,
     Signature,
     Signatures,
-    distance_of,
-    shift_of,
+    distance_signature,
+    shift_signature,
 )
-from nonrobust_guidance.report.tables import Row
+from nonrobust_guidance.report.results import ALL_TARGETS
 from nonrobust_guidance.report.wording import AT, listed, percent
 
 QUESTIONS = {
@@ -31,7 +31,7 @@ QUESTIONS = {
     BLANK: "Is the image erased?",
 }
 GEOMETRY = {"x", "y", "size"}
-SIZE = shift_of("size")
+SIZE = shift_signature("size")
 
 
 def headline(signatures: Signatures) -> str:
@@ -218,10 +218,10 @@ def geometry_text(signatures: Signatures, target: str) -> str:
             by = f", by {amount(SIZE, most.value)} of the canvas with {name(signatures, most)}" if sign else ""
             parts.append(f"{word} with {len(groups[sign])}{by}")
     moved = [
-        f"{factor} with {name(signatures, one)} ({amount(distance_of(factor), one.value)} of the canvas)"
+        f"{factor} with {name(signatures, one)} ({amount(distance_signature(factor), one.value)} of the canvas)"
         for factor in ("x", "y")
         for method in signatures.results.methods
-        if method.guided and (one := signatures.at_best(distance_of(factor), target, method)) and one.apart > 0
+        if method.guided and (one := signatures.at_best(distance_signature(factor), target, method)) and one.apart > 0
     ]
     place = (
         f"is further from that of real ones than chance takes it, in {listed(moved)}"

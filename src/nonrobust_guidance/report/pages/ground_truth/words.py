@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nonrobust_guidance.metrics.intervals import Interval, difference
-from nonrobust_guidance.report.ground_truth import (
+from nonrobust_guidance.report.pages.ground_truth.experiment import (
     AT_X0,
     AT_XT,
     DETACHED,

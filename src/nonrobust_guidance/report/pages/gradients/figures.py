@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
 from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, draw_readings, in_maths, panels_of
-from nonrobust_guidance.report.gradients import Gradients
+from nonrobust_guidance.report.pages.gradients.measured import Gradients
 from nonrobust_guidance.report.palette import MARKERS, UNGUIDED, method_colours, method_markers
 from nonrobust_guidance.report.wording import AT, method_labels, stabilizer_labels
 

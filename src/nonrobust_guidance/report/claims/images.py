@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.metrics.intervals import LEVEL, Interval, difference, mean_of
 from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
+from nonrobust_guidance.report.claims.verdict import Finding, Groups, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, best
-from nonrobust_guidance.report.verdict import Field, Finding, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.wording import X0_HAT, number, percent, quantity
 
 KEPT = 0.8
@@ -21,73 +21,73 @@ RESAMPLES = 500
 SIGNATURES = {"colour_shift": "colour shift", "none_share": "share judged none of these"}
 
 
-def diversity_is_kept(field: Field) -> Finding:
+def diversity_is_kept(groups: Groups) -> Finding:
     """Decide whether stabilized guidance keeps four fifths of the diversity of robust guidance and of real images.
 
     Recall and coverage, in the run's first features, against those of robust guidance from as many samples and, where
     the run has them, against those of as many real test images; and the spread of the factors that do not depend on
     the class, against real test images. Supported where all are kept, not supported where any is not.
     """
-    if not field.stabilized:
+    if not groups.stabilized:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
-    found = best(field.stabilized)
-    parts = [*shares_kept(field, found), *spreads_kept(field, found)]
+    found = best(groups.stabilized)
+    parts = [*shares_kept(groups, found), *spreads_kept(groups, found)]
     if not parts:
         return missing("recall, coverage or factors to compare")
     words = "; ".join(words for _, words in parts)
-    return Finding(decide(all_of(sign for sign, _ in parts)), f"{field.name(found)}, n = {found.n}: {words}.")
+    return Finding(decide(all_of(sign for sign, _ in parts)), f"{groups.name(found)}, n = {found.n}: {words}.")
 
 
-def shares_kept(field: Field, found: Outcome) -> Iterator[tuple[int, str]]:
+def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
     """Yield whether recall and coverage are kept, and in words; nothing where the run measures neither."""
-    metrics = field.results.metrics
+    metrics = groups.results.metrics
     extractor = next((name.removeprefix("recall_") for name in metrics.columns if name.startswith("recall_")), "")
-    robust = best(field.robust) if field.robust else None
+    robust = best(groups.robust) if groups.robust else None
     for column in (f"recall_{extractor}", f"coverage_{extractor}"):
         if column not in metrics.columns or metrics[column].isna().any():
             continue
-        name, own = column.split("_")[0], interval_of(field, found, column)
+        name, own = column.split("_")[0], share_in(groups, found, column)
         # Both shares rise with the number of samples, so they are held against as many.
         if robust is not None and robust.cell_n == found.cell_n:
-            other = interval_of(field, robust, column)
-            words = f"{name} {percent(own)} against {percent(other)} of {field.name(robust)}"
+            other = share_in(groups, robust, column)
+            words = f"{name} {percent(own)} against {percent(other)} of {groups.name(robust)}"
             yield side(difference(own, other.scaled(KEPT)), 0), words
         if f"{column}_real" in metrics.columns:
-            rows = field.results.select(metrics, found.method, found.scale, field.targets)
+            rows = groups.results.select(metrics, found.method, found.scale, groups.targets)
             real = float(rows[f"{column}_real"].mean())
             yield side(own, KEPT * real), f"{name} {percent(own)} against {100 * real:.0f}% of real test images"
 
 
-def interval_of(field: Field, outcome: Outcome, column: str) -> Interval:
+def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
     """Return an outcome's share with the intervals of the table, or Wilson's for its n where there are none."""
-    rows = field.results.select(field.results.metrics, outcome.method, outcome.scale, field.targets)
+    rows = groups.results.select(groups.results.metrics, outcome.method, outcome.scale, groups.targets)
     return mean_over_cells(rows, column) if f"{column}_low" in rows.columns else share_over_seeds(rows, column)
 
 
-def spreads_kept(field: Field, found: Outcome) -> Iterator[tuple[int, str]]:
+def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
     """Yield whether each factor's standard deviation is kept, and in words; nothing without known factors.
 
     Of samples that the judge takes for the class, as it sees them, against real test images, as it sees those.
     """
-    table = field.results.factors
+    table = groups.results.factors
     if table is None:
         return
-    own = field.results.select(table[table["accepted"] == 1], found.method, found.scale, field.targets)
+    own = groups.results.select(table[table["accepted"] == 1], found.method, found.scale, groups.targets)
     real = table[table["method"] == ("real_judged" if "real_judged" in set(table["method"]) else "real")]
-    for factor in linear_factors(field, table):
+    for factor in linear_factors(groups, table):
         ratios = [
             spread_ratio(*(rows.loc[rows["target"] == target, factor].to_numpy(float) for rows in (own, real)))
-            for target in field.targets
+            for target in groups.targets
         ]
         measured = [ratio for ratio in ratios if ratio is not None]
-        if len(measured) == len(field.targets):
+        if len(measured) == len(groups.targets):
             ratio = mean_of(measured)
             yield side(ratio, KEPT), f"spread of {factor} {number(ratio)} times that of real test images"
 
 
-def linear_factors(field: Field, table: pd.DataFrame) -> list[str]:
+def linear_factors(groups: Groups, table: pd.DataFrame) -> list[str]:
     """Return the factors that have a standard deviation; an angle has none, and no shift among the signatures."""
-    signatures = field.results.signatures
+    signatures = groups.results.signatures
     columns = [] if signatures is None else list(signatures.columns)
     factors = [name.removesuffix("_distance") for name in columns if name.endswith("_distance")]
     return [name for name in factors if f"{name}_shift" in columns and name in table.columns]
@@ -108,31 +108,31 @@ def spread_ratio(values: NDArray[np.float64], real: NDArray[np.float64]) -> Inte
     return Interval(ratio, min(ratio, float(low)), max(ratio, float(high)))
 
 
-def degrades_without_stabilizing(field: Field) -> Finding:
+def degrades_without_stabilizing(groups: Groups) -> Finding:
     """Decide whether colours shift and samples degrade with the scale, and more so than with a stabilizer.
 
     For each unstabilized non-robust method and each signature: it grows from the smallest to the largest scale, and at
     the largest is above that of the best stabilized method at its own largest scale, for a method's scales go from
     too weak to too strong. Supported where both hold of some method's signature and the opposite of none.
     """
-    table = field.results.signatures
+    table = groups.results.signatures
     if table is None:
         return missing("table of signatures")
-    if not field.stabilized:
+    if not groups.stabilized:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
-    chosen = best(field.stabilized).method.name
-    yardstick = by_scale(field.stabilized, chosen)[-1]
-    plain, parts = field.at_xt + field.at_x0, []
+    chosen = best(groups.stabilized).method.name
+    yardstick = by_scale(groups.stabilized, chosen)[-1]
+    plain, parts = groups.at_xt + groups.at_x0, []
     for name in dict.fromkeys(outcome.method.name for outcome in plain):
         scales = by_scale(plain, name)
         if len(scales) > 1:
-            parts += [compare_signature(field, table, scales, yardstick, column) for column in SIGNATURES]
+            parts += [compare_signature(groups, table, scales, yardstick, column) for column in SIGNATURES]
     found = [part for part in parts if part is not None]
     if not found:
         return missing("signatures of unstabilized non-robust guidance at two scales")
     words = "; ".join(words for _, words in found)
     return Finding(
-        decide(any_of(sign for sign, _ in found)), f"Against {field.name(yardstick)}, n = {yardstick.n}: {words}."
+        decide(any_of(sign for sign, _ in found)), f"Against {groups.name(yardstick)}, n = {yardstick.n}: {words}."
     )
 
 
@@ -142,23 +142,23 @@ def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
 
 
 def compare_signature(
-    field: Field, table: pd.DataFrame, scales: Sequence[Outcome], yardstick: Outcome, column: str
+    groups: Groups, table: pd.DataFrame, scales: Sequence[Outcome], yardstick: Outcome, column: str
 ) -> tuple[int, str] | None:
     """Return whether a signature grows over the scales and ends above the yardstick's, and in words; None if absent."""
     weakest, strongest = scales[0], scales[-1]
-    first, last, other = (signature_of(field, table, outcome, column) for outcome in (weakest, strongest, yardstick))
+    first, last, other = (signature_of(groups, table, outcome, column) for outcome in (weakest, strongest, yardstick))
     if first is None or last is None or other is None:
         return None
     shown = percent if column == "none_share" else quantity
     return all_of([side(difference(last, first), 0), side(difference(last, other), 0)]), (
-        f"{field.labels[weakest.method.name]}: {SIGNATURES[column]} {shown(first)} at scale {weakest.scale:g}, "
+        f"{groups.labels[weakest.method.name]}: {SIGNATURES[column]} {shown(first)} at scale {weakest.scale:g}, "
         f"{shown(last)} at {strongest.scale:g}, against {shown(other)}"
     )
 
 
-def signature_of(field: Field, table: pd.DataFrame, outcome: Outcome, column: str) -> Interval | None:
+def signature_of(groups: Groups, table: pd.DataFrame, outcome: Outcome, column: str) -> Interval | None:
     """Return a signature of an outcome over seeds and targets, None where the table does not have it."""
-    rows = field.results.select(table, outcome.method, outcome.scale, field.targets)
+    rows = groups.results.select(table, outcome.method, outcome.scale, groups.targets)
     if rows.empty or rows[column].isna().any():
         return None
     return share_over_seeds(rows, column) if column == "none_share" else mean_over_cells(rows, column)

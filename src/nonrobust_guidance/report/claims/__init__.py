@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from nonrobust_guidance.report.claims_classifiers import MOST_LEVELS, under_noise, unstable_gradients
-from nonrobust_guidance.report.claims_guidance import (
+from nonrobust_guidance.report.claims.classifiers import MOST_LEVELS, under_noise, unstable_gradients
+from nonrobust_guidance.report.claims.guidance import (
     HIGH_ACCURACY,
     NEAR_DISTANCE,
     accuracy_is_high,
@@ -17,25 +17,25 @@ from nonrobust_guidance.report.claims_guidance import (
     distance_is_near,
     stabilizing_helps,
 )
-from nonrobust_guidance.report.claims_images import KEPT, degrades_without_stabilizing, diversity_is_kept
+from nonrobust_guidance.report.claims.images import KEPT, degrades_without_stabilizing, diversity_is_kept
+from nonrobust_guidance.report.claims.verdict import Finding, Groups, Verdict
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
-from nonrobust_guidance.report.verdict import Field, Finding, Verdict
 from nonrobust_guidance.report.wording import X0_HAT, X_T
 
 
 class Claim(NamedTuple):
-    """One of the paper's claims, what decides it in words, and the function that does.
+    """One of the paper's claims, what decides it in words, and the function that decides it.
 
     Attributes:
         text: the claim in a sentence.
         test: what has to be so for it to be supported.
-        rule: decides it.
+        decide: says which it is, and from what numbers.
         by_target: whether it has an answer for each target; else it is about the classifiers alone.
     """
 
     text: str
     test: str
-    rule: Callable[[Field], Finding]
+    decide: Callable[[Groups], Finding]
     by_target: bool = True
 
 
@@ -93,12 +93,12 @@ CLAIMS = (
 )
 
 
-def judge_claims(results: Results) -> list[Verdict]:
+def decide_claims(results: Results) -> list[Verdict]:
     """Return the verdict on each of the eight claims: over all targets first, then target by target."""
     targets = [ALL_TARGETS, *results.targets] if len(results.targets) > 1 else results.targets
-    fields = {target: Field(results, target) for target in targets}
+    groups = {target: Groups(results, target) for target in targets}
     return [
-        Verdict(i, claim.text, claim.test, target if claim.by_target else "all images", *claim.rule(fields[target]))
+        Verdict(i, claim.text, claim.test, target if claim.by_target else "all images", *claim.decide(groups[target]))
         for i, claim in enumerate(CLAIMS, start=1)
         for target in (targets if claim.by_target else targets[:1])
     ]

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import pandas as pd
 
 from nonrobust_guidance.metrics.cells import Method
+from nonrobust_guidance.report.pages.signatures.measured import BLANK, COLOUR, FOOLED, Measured, Signature, Signatures
 from nonrobust_guidance.report.palette import method_colours
 from nonrobust_guidance.report.pictures import Strip
-from nonrobust_guidance.report.signatures import BLANK, COLOUR, FOOLED, Measured, Signature, Signatures
 from nonrobust_guidance.report.wording import percent
 
 COUNT = 10
