@@ -189,11 +189,11 @@ def measure_signatures(args: argparse.Namespace) -> None:
     measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
 
 
-def render_report(args: argparse.Namespace) -> None:
+def render_page(args: argparse.Namespace) -> None:
     """Run a notebook on the results and render it to one HTML file."""
-    from nonrobust_guidance.report.render import render_report
+    from nonrobust_guidance.report.render import render_page
 
-    render_report(load_config(args.config), args.results, args.notebook, args.output)
+    render_page(load_config(args.config), args.results, args.notebook, args.output)
 
 
 def render_index(args: argparse.Namespace) -> None:
@@ -228,9 +228,9 @@ def audit(args: argparse.Namespace) -> None:
     """Compare a run's files and numbers with the published ones, and add the page about it to the report."""
     config = load_config(args.config)
     from nonrobust_guidance.audit.check import audit
-    from nonrobust_guidance.audit.record import PUBLISHED
+    from nonrobust_guidance.audit.record import FOLDER
 
-    audit(config, Path("results", config["run"]), PUBLISHED / config["run"])
+    audit(config, Path("results", config["run"]), FOLDER / config["run"])
 
 
 def trace(args: argparse.Namespace) -> None:
@@ -306,7 +306,7 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
-    add(render_report, results=Path, notebook=Path, output=Path)
+    add(render_page, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
     add(restore_checkpoints)
     add(check_publishable)

@@ -8,7 +8,7 @@ import pytest
 from chromium import Chromium
 
 from nonrobust_guidance.report.pages.index import render_index
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MARKUP = "b<img src=x onerror='document.title=1'>"
@@ -41,7 +41,7 @@ def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     fake.write(results, config)
     fake.write_further(results, config)
     for notebook in NOTEBOOKS:
-        render_report(config, results, notebook, results / "report" / notebook.with_suffix(".html").name)
+        render_page(config, results, notebook, results / "report" / notebook.with_suffix(".html").name)
     render_index(config, results, results / "report" / "index.html")
     return results / "report"
 

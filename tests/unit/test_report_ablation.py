@@ -8,7 +8,7 @@ import pytest
 from nonrobust_guidance.config import write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.report.pages.ablation import figures, variants
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import Results
 
 EMA = {"name": "ema", "beta": 0.9}
@@ -93,7 +93,7 @@ def test_the_page_shows_each_base_and_the_other_runs(fake, results, tmp_path):
         variants.read_beside(config, results.folder)
     write_config(there, tmp_path / "results" / "other" / "config.yaml")
     output = results.folder / "report" / "ablation.html"
-    render_report(config, results.folder, notebook, output)
+    render_page(config, results.folder, notebook, output)
     text = output.read_text()
     assert text.count("data:image/svg+xml") == 2
     assert "Base: non-robust, x̂₀ + EMA 0.9 (base)" in text

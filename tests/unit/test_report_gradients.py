@@ -13,7 +13,7 @@ from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.report import page
 from nonrobust_guidance.report.pages.gradients import figures, words
 from nonrobust_guidance.report.pages.gradients.measured import Gradients, average, count_levels, factor
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 
 TEMPLATE = Path(__file__).parents[2] / "notebooks" / "gradients.ipynb"
 READINGS = [("strong", "xt"), ("strong", "x0"), ("weak", "xt"), ("weak", "x0")]
@@ -132,7 +132,7 @@ def test_charts_show_the_numbers_of_the_tables(gradients: Gradients) -> None:
 def test_the_page_needs_no_other_file(fake: Any, tmp_path: Path) -> None:
     config, output = fake.config(), tmp_path / "report" / "gradients.html"
     write(fake, tmp_path, config)
-    render_report(config, tmp_path, TEMPLATE, output)
+    render_page(config, tmp_path, TEMPLATE, output)
     text = output.read_text()
     assert text.count("<img") == text.count("data:image/svg+xml") == 7
     assert "multiplies this by 2.00" in text
@@ -164,5 +164,5 @@ def test_a_page_without_its_tables_is_the_same_sentence(fake: Any, tmp_path: Pat
     write(fake, tmp_path, config)
     (tmp_path / "sensitivity.csv").unlink()
     with pytest.raises(UserError, match=r"^\S*sensitivity\.csv is missing; run the step that writes it first$"):
-        render_report(config, tmp_path, TEMPLATE, output)
+        render_page(config, tmp_path, TEMPLATE, output)
     assert not output.exists()

@@ -24,7 +24,7 @@ from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
 from nonrobust_guidance.report.pages.index import render_index
 from nonrobust_guidance.report.pages.sampling import figures, tables
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import Results
 
 SCRIPT = Path(page.__file__).with_name("page.js")
@@ -99,7 +99,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     results_folder = tmp_path / "results folder"
     fake.write(results_folder, config)
     report, index = results_folder / "report" / "sampling.html", results_folder / "report" / "index.html"
-    render_report(config, results_folder, TEMPLATE, report)
+    render_page(config, results_folder, TEMPLATE, report)
     render_index(config, results_folder, index)
 
     links = assert_self_contained(report)
@@ -134,7 +134,7 @@ def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1"), nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(notebook, tmp_path / "bad.ipynb")
     with pytest.raises(UserError) as caught:
-        render_report(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
+        render_page(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert "bad.ipynb failed (ZeroDivisionError: division by zero)" in sentence
@@ -148,7 +148,7 @@ def test_what_is_no_notebook_is_named(fake: Any, tmp_path: Path, content: str | 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as caught:
-        render_report(config, tmp_path / "run", path, tmp_path / "x.html")
+        render_page(config, tmp_path / "run", path, tmp_path / "x.html")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 

@@ -26,7 +26,7 @@ from nonrobust_guidance.report.pages.signatures.measured import (
     distance_signature,
 )
 from nonrobust_guidance.report.pictures import Strip, image_html
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import ALL_TARGETS
 
 TEMPLATE = Path(__file__).parents[2] / "notebooks" / "signatures.ipynb"
@@ -240,7 +240,7 @@ def test_the_template_is_short_tagged_and_without_outputs() -> None:
 def test_the_page_is_rendered_with_and_without_factors(make: Make, tmp_path: Path, factors: tuple[str, ...]) -> None:
     found = make(factors=factors, targets=["cup"])
     output = tmp_path / "report" / "signatures.html"
-    render_report(found.results.config, tmp_path, TEMPLATE, output)
+    render_page(found.results.config, tmp_path, TEMPLATE, output)
     text = output.read_text(encoding="utf-8")
     assert "Does the mean colour shift?" in text
     assert "Traceback" not in text

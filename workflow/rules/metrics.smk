@@ -95,7 +95,7 @@ rule gather_scores:
         expand(rules.score_samples.output, method=METHODS),
         SAMPLE_CARDS,
     output:
-        table=report(f"{RESULTS}/metrics.csv", caption="../report/metrics.rst", category="Results"),
+        table=table(tables.METRICS),
         provenance=f"{RESULTS}/provenance.csv",
     log:
         f"{RESULTS}/logs/gather_scores.log",
@@ -126,7 +126,7 @@ rule measure_noise_accuracy:
         arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
-        report(f"{RESULTS}/noise_accuracy.csv", caption="../report/noise_accuracy.rst", category="Results"),
+        table(tables.NOISE_ACCURACY),
     log:
         f"{RESULTS}/logs/measure_noise_accuracy.log",
     benchmark:
@@ -154,7 +154,7 @@ rule measure_sensitivity:
         arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
-        report(f"{RESULTS}/sensitivity.csv", caption="../report/sensitivity.rst", category="Results"),
+        table(tables.SENSITIVITY),
     log:
         f"{RESULTS}/logs/measure_sensitivity.log",
     benchmark:
@@ -206,7 +206,7 @@ rule gather_trajectories:
     input:
         expand(rules.measure_trajectories.output, method=GUIDED),
     output:
-        report(f"{RESULTS}/trajectories.csv", caption="../report/trajectories.rst", category="Results"),
+        table(tables.TRAJECTORIES),
     log:
         f"{RESULTS}/logs/gather_trajectories.log",
     benchmark:
@@ -236,8 +236,8 @@ rule measure_signatures:
         judge=JUDGE,
         classifiers=classifier_files(config["classifiers"]),
     output:
-        signatures=report(f"{RESULTS}/signatures.csv", caption="../report/signatures_table.rst", category="Results"),
-        factors=report(f"{RESULTS}/factors.csv", caption="../report/factors.rst", category="Results"),
+        signatures=table(tables.SIGNATURES),
+        factors=table(tables.FACTORS),
     log:
         f"{RESULTS}/logs/measure_signatures.log",
     benchmark:

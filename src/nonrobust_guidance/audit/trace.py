@@ -15,8 +15,8 @@ from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import RECORD, sha256_of
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
+from nonrobust_guidance.metrics.tables import CELL
 from nonrobust_guidance.provenance import code_hash
-from nonrobust_guidance.report.results import CELL
 
 
 def find_cell(config: Mapping[str, Any], method: str, scale: float, target: str, seed: int) -> Cell:

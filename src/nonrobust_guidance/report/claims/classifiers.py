@@ -95,8 +95,8 @@ def unstable_gradients(groups: Groups) -> Finding:
 def along_forward_process(groups: Groups) -> Evidence | None:
     """Compare how much both gradients change from one noise level to the next, level by level.
 
-    The quotient is the paper's measure, but is longer for a classifier with longer gradients, so the change relative
-    to their own length decides as well, where the run has measured it.
+    The quotient is the paper's measure, but is larger for a classifier with longer gradients, so the change relative
+    to their own length decides as well.
     """
     table = groups.results.sensitivity
     if table is None:
@@ -106,9 +106,7 @@ def along_forward_process(groups: Groups) -> Evidence | None:
     if robust is None or weak is None:
         return None
     found = [
-        compare_levels(curve_of(weak, column), curve_of(robust, column), words)
-        for column, words in CHANGES.items()
-        if column in table.columns
+        compare_levels(curve_of(weak, column), curve_of(robust, column), words) for column, words in CHANGES.items()
     ]
     signs, parts = [part.sign for part in found if part], [part.words for part in found if part]
     if not parts:

@@ -13,9 +13,8 @@ import pandas as pd
 
 from nonrobust_guidance.metrics.cells import Method, list_methods
 from nonrobust_guidance.metrics.intervals import Interval, difference
+from nonrobust_guidance.metrics.tables import ENDS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES
 from nonrobust_guidance.report.results import read_table
-
-ENDS = ("", "_low", "_high")
 
 
 class Course(NamedTuple):
@@ -61,17 +60,10 @@ class Gradients:
         Raises:
             UserError: if one is missing, or no such table.
         """
-        reading, ends = ["classifier", "at", "t", "n"], ENDS[1:]
-        shares = [f"{name}{end}" for name in ("accuracy", "probability") for end in ends]
-        changes = [f"{name}{end}" for name in ("ratio", "relative_change") for end in ENDS]
-        courses = [
-            f"{name}{end}" for name in ("cosine", "cosine_stabilized", "survival", "survival_raw") for end in ENDS
-        ]
-        noise = read_table(folder / "noise_accuracy.csv", [*reading, "accuracy", "probability_mean", *shares])
-        sensitivity = read_table(folder / "sensitivity.csv", [*reading, "quantity", "stabilizer", *changes])
-        guided = any(method.guided for method in list_methods(config))
-        columns = ["method", "scale", "target", "seed", "k", "t", "n", *courses]
-        trajectories = read_table(folder / "trajectories.csv", columns) if guided else pd.DataFrame(columns=columns)
+        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
+        sensitivity = read_table(folder / SENSITIVITY.name, SENSITIVITY.columns)
+        guided, columns = any(method.guided for method in list_methods(config)), TRAJECTORIES.columns
+        trajectories = read_table(folder / TRAJECTORIES.name, columns) if guided else pd.DataFrame(columns=columns)
         return cls(config, noise, sensitivity, trajectories)
 
     @cached_property

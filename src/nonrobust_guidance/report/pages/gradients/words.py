@@ -9,8 +9,9 @@ import numpy as np
 
 from nonrobust_guidance import provenance
 from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.tables import ENDS
 from nonrobust_guidance.report.facts import Row, describe_classifier, trained
-from nonrobust_guidance.report.pages.gradients.measured import ENDS, Gradients, count_levels, factor
+from nonrobust_guidance.report.pages.gradients.measured import Gradients, count_levels, factor
 from nonrobust_guidance.report.wording import AT, X0_HAT, X_T, listed, method_labels, number, percent, stabilizer_labels
 
 

@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.tables import RESULT_FILES
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
 from nonrobust_guidance.report.claims.tables import claim_table
 from nonrobust_guidance.report.facts import count_images, what_was_run
 from nonrobust_guidance.report.page import details_html, figure_html, page_html, paragraph_html, table_html
+from nonrobust_guidance.report.pages import PAGES
 from nonrobust_guidance.report.pages.sampling.figures import accuracy_against_distance
 from nonrobust_guidance.report.pages.sampling.tables import best_scales
 from nonrobust_guidance.report.pictures import methods_side_by_side, strips_html
@@ -23,6 +25,8 @@ from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.wording import X0_HAT, X_T, listed
 
 PAPER = '<a href="https://arxiv.org/abs/2507.00687">Vaeth et al. (ECML PKDD 2025)</a>'
+
+AUDIT = "audit.html"
 
 ASKED = (
     "A diffusion model draws an image in many small steps, from noise alone to the image, without being told what to "
@@ -41,24 +45,12 @@ DECIDED = (
     "several comparisons."
 )
 
-CONTENTS = {
-    "sampling.html": "what each way of guiding draws: accuracy and distance to real images, at every scale, with "
-    "samples side by side",
-    "gradients.html": "what the classifiers see and say under noise: accuracy, and how much their gradients move",
-    "signatures.html": "what guidance does wrong where it fails: colours, lost features, balls moved, shrunk or erased",
-    "ablation.html": "what each part of a method does: one setting changed at a time, and other runs",
-    "audit.html": "this run beside the published one, cell by cell",
-    "ground_truth.html": "every method on data whose conditional distribution is a formula, so that errors are its own",
-    "metrics.csv": "a row for each method, scale, target and seed, with all its numbers",
-    "provenance.csv": "for each of these rows the hashes of the data, checkpoints, settings and code that made it",
-    "models.json": "how each training ended",
-    "noise_accuracy.csv": "each classifier's accuracy over the noise level",
-    "sensitivity.csv": "how much logits and gradients change along the forward process",
-    "trajectories.csv": "how the gradient moves along guided trajectories, step by step",
-    "signatures.csv": "colour shift, fooled and erased samples, and shifts of known factors",
-    "factors.csv": "position, size and rotation of single samples and of real images",
-    CONFIG_FILE: "the configuration that made all this",
-}
+CONTENTS = (
+    {f"{page.name}.html": page.shows for page in PAGES}
+    | {AUDIT: "this run beside the published one, cell by cell"}
+    | {file.name: file.holds for file in RESULT_FILES}
+    | {CONFIG_FILE: "the configuration that made all this"}
+)
 
 
 def render_index(config: Mapping[str, Any], results_folder: Path, output_html: Path) -> None:

@@ -15,11 +15,11 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import REAL_JUDGED, Cell, Method
 from nonrobust_guidance.metrics.intervals import Interval, difference, mean_of
 from nonrobust_guidance.metrics.seeds import share_over_seeds
+from nonrobust_guidance.metrics.tables import ENDS, FACTORS, SIGNATURES
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best, read_table
 from nonrobust_guidance.report.wording import method_labels
 from nonrobust_guidance.sampling.files import load_samples
 
-ENDS = ("", "_low", "_high", "_real")
 FIRST = 64
 """Of how many samples the pictures choose."""
 
@@ -41,7 +41,6 @@ SATURATION = Signature("saturation_shift", "saturation shift", signed=True)
 FOOLED = Signature("fooled_share", "guide fooled", is_share=True)
 NONE = Signature("none_share", "none of the classes", is_share=True)
 BLANK = Signature("blank_share", "blank", is_share=True)
-SIGNATURES = (COLOUR, MEDIAN, SATURATION, FOOLED, NONE, BLANK)
 
 
 class Measured(NamedTuple):
@@ -77,16 +76,13 @@ class Signatures:
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
-        cell = ["method", "scale", "target", "seed"]
-        numbers = [f"{signature.column}{end}" for signature in SIGNATURES for end in ENDS]
-        table = read_table(results.folder / "signatures.csv", [*cell, "n", "accepted_n", *numbers])
-        single = [*cell, "index", "accepted", "judged", "fooled", "colour_shift", "contrast"]
-        samples = read_table(results.folder / "factors.csv", single)
+        table = read_table(results.folder / SIGNATURES.name, SIGNATURES.columns)
+        samples = read_table(results.folder / FACTORS.name, FACTORS.columns)
         for outcome in results.outcomes_of(ALL_TARGETS):
             if table[_is_cell(table, outcome.method, outcome.scale)].empty:
                 name = f"{outcome.method.name} at scale {outcome.scale:g}"
                 raise UserError(
-                    f"{results.folder / 'signatures.csv'} has no row of {name}; measure this run's signatures again"
+                    f"{results.folder / SIGNATURES.name} has no row of {name}; measure this run's signatures again"
                 )
         return cls(results, table, samples)
 
@@ -180,7 +176,7 @@ class Signatures:
         rows = rows[rows[signature.column].notna()]
         if rows.empty or set(rows["target"]) != set(targets):
             return None
-        columns = [f"{signature.column}{end}" for end in ENDS[:3]]
+        columns = [f"{signature.column}{end}" for end in ENDS]
         if signature.is_share:
             value = share_over_seeds(rows, signature.column)
         else:
