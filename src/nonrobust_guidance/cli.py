@@ -189,6 +189,13 @@ def measure_signatures(args: argparse.Namespace) -> None:
     measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
 
 
+def measure_ground_truth(args: argparse.Namespace) -> None:
+    """Run every method on mixtures of Gaussians, where the right answer is known."""
+    from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
+
+    measure_ground_truth(load_config(args.config), args.output, args.arrays)
+
+
 def render_page(args: argparse.Namespace) -> None:
     """Run a notebook on the results and render it to one HTML file."""
     from nonrobust_guidance.report.render import render_page
@@ -306,6 +313,7 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
+    add(measure_ground_truth, output=Path, arrays=Path)
     add(render_page, results=Path, notebook=Path, output=Path)
     add(render_index, results=Path, output=Path)
     add(restore_checkpoints)

@@ -17,7 +17,7 @@ GPU = {
     "measure_trajectories",
     "measure_signatures",
 }
-NO_GPU = {"prepare_data", "merge_shards", "render_page"}
+NO_GPU = {"prepare_data", "merge_shards", "measure_ground_truth", "render_page"}
 LIGHT = {"gather_cards", "gather_scores", "gather_trajectories", "render_index"}
 
 

@@ -50,8 +50,8 @@ def test_every_table_and_page_has_its_parts() -> None:
     ],
 )
 def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str, list[str]], has: bool) -> None:
-    config = {"report": report | {"ground_truth": {"num_samples": 20}}}
+    config = {"report": report}
     found = pages_of(config)
     assert ("ablation" in found) == has
-    assert found["ground_truth"].settings(config) == {"num_samples": 20}
+    assert found["ground_truth"].settings(config) == {}
     assert found["sampling"].settings(config) is config

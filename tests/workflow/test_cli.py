@@ -15,6 +15,7 @@ TINY = Path(__file__).parents[2] / "config" / "tiny.yaml"
 MODEL_COMMANDS = ["prepare-data", "train-diffusion", "train-classifier", "fetch-checkpoint"]
 RUN_COMMANDS = ["draw-samples", "score-samples", "gather-scores", "measure-noise-accuracy", "measure-signatures"]
 RUN_COMMANDS += ["measure-references", "measure-sensitivity", "measure-trajectories", "gather-trajectories"]
+RUN_COMMANDS += ["measure-ground-truth"]
 REPORT_COMMANDS = ["render-page", "render-index"]
 AUDIT_COMMANDS = ["gather-cards", "restore-checkpoints", "check-publishable", "audit", "trace"]
 

@@ -64,7 +64,7 @@ def test_imports_point_upstream(file):
     [
         (["cli", "metrics.gather"], {"torch", "diffusers", "matplotlib", "scipy"}),
         (
-            ["report.claims", "report.pages.index", "report.pictures", "report.pages.signatures.pictures"],
+            ["report.pages.index", "report.pages.ground_truth.figures", "report.pages.signatures.pictures"],
             {"torch", "diffusers"},
         ),
         (["models.classifiers", "metrics.score"], {"diffusers"}),

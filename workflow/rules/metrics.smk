@@ -258,3 +258,26 @@ rule measure_signatures:
         "nonrobust-guidance measure-signatures --config {params.config} --data {params.data}"
         " --checkpoints {params.checkpoints} --samples {params.samples} --output {output.signatures}"
         " --factors {output.factors} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+# It needs no data and no model, so it runs while others train.
+rule measure_ground_truth:
+    output:
+        table=table(tables.GROUND_TRUTH),
+        arrays=f"{RESULTS}/{tables.GROUND_TRUTH_DRAWN.name}",
+    log:
+        f"{RESULTS}/logs/measure_ground_truth.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_ground_truth.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=RUN_CONFIG,
+        settings=config["report"]["ground_truth"],
+    message:
+        "Running every method where the right answer is known"
+    shell:
+        "nonrobust-guidance measure-ground-truth --config {params.config} --output {output.table}"
+        " --arrays {output.arrays} --threads {threads} 2>&1 | tee {log} >&2"

@@ -98,8 +98,22 @@ FACTORS = ResultFile(
     # It is the largest, and nothing in it has an interval.
     published=False,
 )
+GROUND_TRUTH = ResultFile(
+    "ground_truth.csv",
+    "how close every method comes on mixtures of Gaussians, and how often each posterior is right there",
+    ("mixture", "quantity", "method", "classifier", "at", "scale", "steps", "t"),
+    ("noise_level", "n", *with_ends("value")),
+    # The published run was made before this table.
+    published=False,
+)
+GROUND_TRUTH_DRAWN = ResultFile(
+    "ground_truth.npz", "samples of these methods, and what the posteriors say over the plane", published=False
+)
 
-RESULT_FILES = (METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS)
+RESULT_FILES = (
+    *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
+)
 """In the order of a reader."""
 PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}

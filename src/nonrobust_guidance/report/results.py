@@ -31,7 +31,7 @@ from nonrobust_guidance.sampling.files import load_samples
 ALL_TARGETS = "all targets"
 TEXT_COLUMNS = frozenset(
     ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
-) | {"quantity", "judged"}
+) | {"quantity", "judged", "mixture"}
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.tables import (
     FACTORS,
+    GROUND_TRUTH,
+    GROUND_TRUTH_DRAWN,
     METRICS,
     NOISE_ACCURACY,
     SENSITIVITY,
@@ -27,7 +29,7 @@ class Page(NamedTuple):
         shows: what is on it, for a reader.
         reads: files of the run's results.
         samples: whether it shows samples.
-        setting: the one key of the section ``report`` that it depends on; empty if on the whole configuration.
+        configured: whether it depends on the configuration; else it does on what it reads alone.
         asked_by: keys of the section ``report``, of which one has to say something for the run to have the page; empty
             if every run has it.
     """
@@ -36,12 +38,12 @@ class Page(NamedTuple):
     shows: str
     reads: tuple[ResultFile, ...]
     samples: bool = False
-    setting: str = ""
+    configured: bool = True
     asked_by: tuple[str, ...] = ()
 
     def settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the part of the configuration that the page depends on."""
-        return config["report"][self.setting] if self.setting else config
+        """Return what the page depends on beside what it reads."""
+        return config if self.configured else {}
 
 
 PAGES = (
@@ -72,8 +74,8 @@ PAGES = (
     Page(
         "ground_truth",
         "every method on data whose conditional distribution is a formula, so that errors are its own",
-        (),
-        setting="ground_truth",
+        (GROUND_TRUTH, GROUND_TRUTH_DRAWN),
+        configured=False,
     ),
 )
 """In the order of a reader."""

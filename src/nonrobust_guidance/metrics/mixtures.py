@@ -1,4 +1,4 @@
-"""Every method on data whose conditional distribution is known, and what it comes to."""
+"""Experiments on mixtures of Gaussians: every method, where the distribution that it should draw from is known."""
 
 from __future__ import annotations
 
@@ -6,69 +6,64 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from math import cos, pi, sin
-from typing import Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm import tqdm
 
 from nonrobust_guidance.ground_truth import GaussianMixture
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, Identity, Stabilizer
 from nonrobust_guidance.guidance.classifier import At
+from nonrobust_guidance.metrics.cells import Method, list_methods
 from nonrobust_guidance.metrics.energy import EnergyDistance
 from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
-from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED
-from nonrobust_guidance.report.wording import X0_HAT, X_T
 from nonrobust_guidance.sampling.denoiser import predict
 from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.sampling.sample import sample
 from nonrobust_guidance.schedule import Schedule
 
+SEED = 0
 TARGET = 0
 NARROW, BROAD = 0.05, 0.15
 """Standard deviations of the components of the class asked for, and of the other's."""
 RESAMPLES, REPEATS = 100, 40
-DELIVERS = 0.9
-"""Share of samples of the class from which on a method is said to deliver it."""
-Reading = Literal["exact", "xt", "x0"]
-READINGS: dict[Reading, str] = {
-    "exact": f"exact, told the noise, at {X_T}",
-    "xt": f"clean-time, at {X_T}",
-    "x0": f"clean-time, at {X0_HAT}",
+# Of every method the scales go from too weak to too strong; at x_t, where the chain diverges, they end before numbers
+# overflow. The robust classifier is the exact posterior of the noisy point, the other one that of a clean point.
+_CLEAN_X0: dict[str, Any] = {"classifier": "clean_time", "at": "x0"}
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "unguided": {},
+    "robust_xt": {"classifier": "exact", "at": "xt", "scales": [0.1, 0.3, 1, 3, 10]},
+    "nonrobust_xt": {"classifier": "clean_time", "at": "xt", "scales": [0.003, 0.01, 0.03, 0.1]},
+    "nonrobust_x0": {**_CLEAN_X0, "scales": [0.003, 0.01, 0.03, 0.1, 0.3, 1]},
+    "nonrobust_x0_ema09": {
+        **_CLEAN_X0,
+        "stabilizer": {"name": "ema", "beta": 0.9},
+        "scales": [0.01, 0.03, 0.1, 0.3, 1, 3],
+    },
+    "nonrobust_x0_ema099": {
+        **_CLEAN_X0,
+        "stabilizer": {"name": "ema", "beta": 0.99},
+        "scales": [0.03, 0.1, 0.3, 1, 3, 10],
+    },
+    "nonrobust_x0_adam": {**_CLEAN_X0, "stabilizer": {"name": "adam"}, "scales": [0.03, 0.1, 0.3, 1, 3, 10]},
+    "nonrobust_x0_detached": {**_CLEAN_X0, "at": "x0_detached", "scales": [0.01, 0.03, 0.1, 0.3, 1, 3]},
 }
-
-
-class Method(NamedTuple):
-    """A way to guide: what the figures call it, what is shown to which posterior, and at which scales."""
-
-    label: str
-    at: At = "xt"
-    scales: tuple[float, ...] = (0.0,)
-    robust: bool = False
-    stabilizer: Stabilizer = Identity()
-    colour: str = UNGUIDED
-    marker: str = "*"
-
-
-# Colours and markers are those of the same methods in the notebook on images. Of every method the scales go from too
-# weak to too strong; at x_t, where the chain diverges, they end before numbers overflow.
-FREE = Method("unguided")
-ROBUST = Method(f"robust, {X_T}", "xt", (0.1, 0.3, 1, 3, 10), True, colour=COLOURS[0], marker=MARKERS[0])
-AT_XT = Method(f"non-robust, {X_T}", "xt", (0.003, 0.01, 0.03, 0.1), colour=COLOURS[2], marker=MARKERS[2])
-AT_X0 = Method(f"non-robust, {X0_HAT}", "x0", (0.003, 0.01, 0.03, 0.1, 0.3, 1), colour=COLOURS[3], marker=MARKERS[3])
-STABILIZED = tuple(
-    Method(f"{AT_X0.label} + {name}", "x0", scales, False, stabilizer, COLOURS[i], MARKERS[i])
-    for i, name, stabilizer, scales in (
-        (4, "EMA 0.9", EMA(0.9), (0.01, 0.03, 0.1, 0.3, 1, 3)),
-        (5, "EMA 0.99", EMA(0.99), (0.03, 0.1, 0.3, 1, 3, 10)),
-        (6, "Adam", Adam(), (0.03, 0.1, 0.3, 1, 3, 10)),
-    )
-)
-DETACHED = Method(
-    f"{AT_X0.label} detached", "x0_detached", (0.01, 0.03, 0.1, 0.3, 1, 3), colour=COLOURS[7], marker=MARKERS[7]
-)
-GUIDED = (ROBUST, AT_XT, AT_X0, *STABILIZED, DETACHED)
+_CLASSIFIERS = {"exact": {"noised": True}, "clean_time": {"noised": False}}
+METHODS = {
+    method.name: method for method in list_methods({"classifiers": _CLASSIFIERS, "sampling": {"methods": _ENTRIES}})
+}
+UNGUIDED, ROBUST = METHODS["unguided"], METHODS["robust_xt"]
+STABILIZERS: dict[str, Stabilizer] = {
+    "": Identity(),
+    "ema(beta=0.9)": EMA(0.9),
+    "ema(beta=0.99)": EMA(0.99),
+    "adam": Adam(),
+}
+READINGS = {"exact": ROBUST, "xt": METHODS["nonrobust_xt"], "x0": METHODS["nonrobust_x0"]}
+"""Each posterior at each input that it is shown, by the method that guides with it."""
 
 
 class Outcome(NamedTuple):
@@ -80,18 +75,19 @@ class Outcome(NamedTuple):
     """(N, 2)."""
     distance: Interval
     """Energy distance to the exact conditional."""
-    accuracy: Interval
+    class_share: Interval
     """Share whose exact class is the one asked for."""
-    fullest: float
+    fullest_share: float
     """Largest share of one component among the samples of the class asked for."""
 
 
 class Accuracy(NamedTuple):
     """How often a posterior names the right class at one noise level."""
 
-    reading: Reading
+    reading: str
     t: int
     noise_level: float
+    n: int
     accuracy: Interval
 
 
@@ -137,26 +133,14 @@ class Experiment:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Every method at each of its scales, the unguided chain first."""
-        return [self.outcome(method, scale) for method in (FREE, *GUIDED) for scale in method.scales]
-
-    def of(self, *methods: Method) -> list[Outcome]:
-        """Return the outcomes of these methods."""
-        return [outcome for outcome in self.outcomes if outcome.method in methods]
-
-    def best(self, *methods: Method) -> Outcome:
-        """Return the outcome of these methods that is closest to the exact conditional."""
-        return min(self.of(*methods), key=lambda outcome: outcome.distance.value)
-
-    def delivering(self, method: Method) -> Outcome:
-        """Return the closest of the method's outcomes that deliver the class, or the one that does so most often."""
-        found = [outcome for outcome in self.of(method) if outcome.accuracy.value >= DELIVERS]
-        by_class = max(self.of(method), key=lambda outcome: outcome.accuracy.value)
-        return min(found, key=lambda outcome: outcome.distance.value, default=by_class)
+        cells = [(method, scale) for method in METHODS.values() for scale in method.scales]
+        return [self.outcome(*cell) for cell in tqdm(cells, desc=f"ground truth, {self.name}", unit="cell")]
 
     def guidance(self, method: Method, scale: float) -> ClassifierGuidance:
         """Return the method's guidance toward the class asked for."""
         classifier = self.mixture.noisy_classifier(self.schedule) if method.robust else self.mixture.classifier
-        return ClassifierGuidance(classifier, TARGET, scale, method.at, stabilizer=method.stabilizer)
+        at: At = method.at  # type: ignore[assignment]
+        return ClassifierGuidance(classifier, TARGET, scale, at, stabilizer=STABILIZERS[method.stabilizer])
 
     def draw(self, method: Method, scale: float) -> Tensor:
         """Return samples (N, 2, 1, 1) float64."""
@@ -190,7 +174,7 @@ class Experiment:
     def convergence(self) -> list[tuple[int, Interval, Interval]]:
         """For growing T, the errors of the exact guidance at scale 1 and of the unguided chain."""
         chains = [replace(self, num_steps=int(factor * self.num_steps)) for factor in (0.5, 1, 2, 4)]
-        return [(chain.num_steps, chain.chain_error(ROBUST, 1.0), chain.chain_error(FREE, 0.0)) for chain in chains]
+        return [(chain.num_steps, chain.chain_error(ROBUST, 1.0), chain.chain_error(UNGUIDED, 0.0)) for chain in chains]
 
     def noised(self, level: int) -> tuple[Tensor, Tensor]:
         """Return exact samples, noised to a level 0 .. T-1 (N, 2, 1, 1), and their classes (N,)."""
@@ -202,7 +186,7 @@ class Experiment:
         x_t = self.schedule.add_noise(x0, z, torch.full((len(x0),), level))
         return x_t, torch.repeat_interleave(torch.tensor(counts))
 
-    def logits(self, reading: Reading, x_t: Tensor, level: int) -> Tensor:
+    def logits(self, reading: str, x_t: Tensor, level: int) -> Tensor:
         """Return what a posterior says of the noisy points (N, 2, 1, 1), logits (N, number of classes)."""
         t = torch.full((len(x_t),), level)
         if reading == "exact":
@@ -221,7 +205,7 @@ class Experiment:
             noise_level = float(amplitudes[level])
             for reading in READINGS:
                 right = self.logits(reading, x_t, level).argmax(1) == labels
-                yield Accuracy(reading, level, noise_level, share_of(right))
+                yield Accuracy(reading, level, noise_level, len(right), share_of(right))
 
     @cached_property
     def under_noise(self) -> list[Accuracy]:
