@@ -199,16 +199,23 @@ def measure_signatures(args: argparse.Namespace) -> None:
     measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
 
 
-def render_report(args: argparse.Namespace) -> None:
-    """Run a notebook on the results and render it to one HTML file."""
-    from nonrobust_guidance.report.render import render_report
+def measure_ground_truth(args: argparse.Namespace) -> None:
+    """Run every method on mixtures of Gaussians, where the right answer is known."""
+    from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
 
-    render_report(load_config(args.config), args.results, args.notebook, args.output)
+    measure_ground_truth(load_config(args.config), args.output, args.arrays)
+
+
+def render_page(args: argparse.Namespace) -> None:
+    """Run a notebook on the results and render it to one HTML file."""
+    from nonrobust_guidance.report.render import render_page
+
+    render_page(load_config(args.config), args.results, args.notebook, args.output)
 
 
 def render_index(args: argparse.Namespace) -> None:
     """Render the page that links what a run produced."""
-    from nonrobust_guidance.report.index import render_index
+    from nonrobust_guidance.report.pages.index import render_index
 
     render_index(load_config(args.config), args.results, args.output)
 
@@ -238,9 +245,9 @@ def audit(args: argparse.Namespace) -> None:
     """Compare a run's files and numbers with the published ones, and add the page about it to the report."""
     config = load_config(args.config)
     from nonrobust_guidance.audit.check import audit
-    from nonrobust_guidance.audit.record import PUBLISHED
+    from nonrobust_guidance.audit.record import FOLDER
 
-    audit(config, Path("results", config["run"]), PUBLISHED / config["run"])
+    audit(config, Path("results", config["run"]), FOLDER / config["run"])
 
 
 def trace(args: argparse.Namespace) -> None:
@@ -336,7 +343,8 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
-    add(render_report, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
+    add(measure_ground_truth, output=Path, arrays=Path)
+    add(render_page, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
     add(render_index, results=Path, output=Path).set_defaults(extra="report")
     add(restore_checkpoints)
     add(check_publishable)

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from chromium import Chromium
 
-from nonrobust_guidance.report.index import render_index
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
+from nonrobust_guidance.report.pages.index import render_index
+from nonrobust_guidance.report.render import render_page
 
 NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 MARKUP = "b<img src=x onerror='document.title=1'>"
@@ -40,8 +41,9 @@ def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     config["report"] |= {"ground_truth": {"num_samples": 20, "num_steps": 50}}
     fake.write(results, config)
     fake.write_further(results, config)
+    measure_ground_truth(config, results / "ground_truth.csv", results / "ground_truth.npz")
     for notebook in NOTEBOOKS:
-        render_report(config, results, notebook, results / "report" / notebook.with_suffix(".html").name)
+        render_page(config, results, notebook, results / "report" / notebook.with_suffix(".html").name)
     render_index(config, results, results / "report" / "index.html")
     return results / "report"
 

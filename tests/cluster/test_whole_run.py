@@ -17,14 +17,7 @@ GPU = {
     "measure_trajectories",
     "measure_signatures",
 }
-NO_GPU = {
-    "prepare_data",
-    "merge_shards",
-    "render_report",
-    "render_gradients",
-    "render_signatures",
-    "render_ground_truth",
-}
+NO_GPU = {"prepare_data", "merge_shards", "measure_ground_truth", "render_page"}
 LIGHT = {"gather_cards", "gather_scores", "gather_trajectories", "render_index"}
 
 
@@ -45,7 +38,7 @@ def test_jobs_that_compute_get_a_gpu_and_no_others(slurm: Slurm, complete: Proje
 
 def test_jobs_ask_for_more_memory_than_this_machine_lets_jobs_have(slurm: Slurm, complete: Project) -> None:
     memory = {job.rule: job.memory for job in slurm.jobs(complete.work)}
-    assert (memory["train_diffusion"], memory["render_report"]) == ("32000M", "8000M")
+    assert (memory["train_diffusion"], memory["render_page"]) == ("32000M", "8000M")
 
 
 def test_every_job_ends_at_its_first_attempt(slurm: Slurm, complete: Project) -> None:

@@ -7,8 +7,8 @@ import pytest
 
 from nonrobust_guidance.config import write_config
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.report import ablation
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.pages.ablation import figures, variants
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import Results
 
 EMA = {"name": "ema", "beta": 0.9}
@@ -35,8 +35,8 @@ def results(fake, tmp_path) -> Results:
 
 
 def test_a_change_is_one_setting_and_no_more(fake):
-    changes = {c.method: (c.setting, c.value) for c in ablation.changes_of(fake.config(methods=METHODS), "base")}
-    assert changes == {
+    found = {c.method: (c.setting, c.value) for c in variants.variants_of(fake.config(methods=METHODS), "base")}
+    assert found == {
         "base": ("", ""),
         "beta": ("ema beta", "0.5"),
         "debiased": ("ema bias_correction", "True"),
@@ -50,7 +50,7 @@ def test_a_change_is_one_setting_and_no_more(fake):
 
 
 def test_the_table_says_what_is_told_apart(results):
-    rows = {(row["changed"], row["to"]): row for row in ablation.ablation_table(results, "base")}
+    rows = {(row["changed"], row["to"]): row for row in variants.ablation_table(results, "base")}
     assert rows["objective", "logit"]["against the base"].startswith("is better")
     assert rows["steps", "25"]["against the base"].startswith("is worse")
     assert rows["ema beta", "0.5"]["against the base"].startswith("is not told apart")
@@ -60,14 +60,14 @@ def test_the_table_says_what_is_told_apart(results):
 
 
 def test_the_answer_sorts_the_changes(results):
-    assert ablation.answer(results, "base").endswith(
+    assert variants.answer(results, "base").endswith(
         "Better: objective logit. Worse: steps 25. Not told apart at this n: ema beta 0.5, ema bias correction True, "
         "stabilizer adam, stabilizer none, at x̂₀ detached and classifier strong."
     )
 
 
 def test_the_figure_has_a_dot_a_change_at_its_accuracy(results):
-    left, _ = ablation.draw_ablation(results, "base").axes
+    left, _ = figures.draw_ablation(results, "base").axes
     dots = [container.lines[0].get_xdata()[0] for container in left.containers]
     names = [text.get_text() for text in left.get_yticklabels()]
     assert dict(zip(names, dots, strict=True))["objective logit"] == pytest.approx(63 / 64)
@@ -78,7 +78,7 @@ def test_shared_methods_stand_beside_those_of_another_run(fake, results, tmp_pat
     other = {"free": METHODS["free"], "base": METHODS["base"]}
     config = fake.config(methods=copy.deepcopy(other)) | {"run": "other"}
     there = fake.write(tmp_path / "results" / "other", config, {"free": [(64, 1.0)], "base": [(16, 2.0)]})
-    rows = {row["method"]: row for row in ablation.beside_table(results, [there])}
+    rows = {row["method"]: row for row in variants.beside_table(results, [there])}
     base = rows["non-robust, x̂₀ + EMA 0.9 (base)"]
     assert base["toy"].startswith("50%") and base["other"].startswith("25%")
     assert [row["other"] for name, row in rows.items() if "(logit)" in name] == ["-"]
@@ -90,10 +90,10 @@ def test_the_page_shows_each_base_and_the_other_runs(fake, results, tmp_path):
     fake.write(tmp_path / "results" / "other", there, {"free": [(64, 1.0)]})
     config = results.config | {"report": {"ablation_of": ["base", "adam"], "beside": ["other"]}}
     with pytest.raises(UserError, match=r"other/config\.yaml is missing; make the run 'other' first"):
-        ablation.read_beside(config, results.folder)
+        variants.read_beside(config, results.folder)
     write_config(there, tmp_path / "results" / "other" / "config.yaml")
     output = results.folder / "report" / "ablation.html"
-    render_report(config, results.folder, notebook, output)
+    render_page(config, results.folder, notebook, output)
     text = output.read_text()
     assert text.count("data:image/svg+xml") == 2
     assert "Base: non-robust, x̂₀ + EMA 0.9 (base)" in text

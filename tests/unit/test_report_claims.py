@@ -12,17 +12,25 @@ from nonrobust_guidance import provenance
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.report.claims import judge_claims
-from nonrobust_guidance.report.claims_guidance import smallest_conclusive_n
-from nonrobust_guidance.report.claims_images import spread_ratio
+from nonrobust_guidance.report.claims import decide_claims
+from nonrobust_guidance.report.claims.guidance import smallest_conclusive_n
+from nonrobust_guidance.report.claims.images import spread_ratio
+from nonrobust_guidance.report.claims.verdict import (
+    NOT_SUPPORTED,
+    NOT_TESTED,
+    SUPPORTED,
+    UNDECIDED,
+    Verdict,
+    all_of,
+    any_of,
+)
 from nonrobust_guidance.report.results import Results
-from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Verdict, all_of, any_of
 
 
 def judged(results: Results) -> dict[int, Verdict]:
     """The verdicts by number, over all targets."""
     fresh = Results.read(results.config, results.folder)
-    return {verdict.number: verdict for verdict in reversed(judge_claims(fresh))}
+    return {verdict.number: verdict for verdict in reversed(decide_claims(fresh))}
 
 
 def change_metrics(results: Results, changes: Mapping[str, Mapping[str, float]]) -> None:
@@ -60,13 +68,13 @@ def test_gradients(fake: Any, tmp_path: Path, weak: float, cosine: float, outcom
     fake.sensitivity_table(4.0, weak).to_csv(tmp_path / "sensitivity.csv", index=False)
     cosines = {"strong_xt": 0.8, "weak_xt": cosine}
     fake.trajectory_table(list_cells(config), cosines).to_csv(tmp_path / "trajectories.csv", index=False)
-    assert judged(results)[2].outcome == outcome
+    assert judged(results)[2].decision == outcome
 
 
 def test_gradients_are_quoted_with_their_intervals_and_n(fake: Any, tmp_path: Path) -> None:
     config = fake.config()
     results = fake.write(tmp_path, config)
-    assert judged(results)[2].outcome == NOT_TESTED
+    assert judged(results)[2].decision == NOT_TESTED
     fake.sensitivity_table(4.0, 40.0).to_csv(tmp_path / "sensitivity.csv", index=False)
     assert judged(results)[2].evidence == (
         "Along the forward process of 64 test images its gradient changes more than the robust one's per unit of "
@@ -92,14 +100,14 @@ def test_gradients_that_are_merely_longer_are_not_called_unstable(fake: Any, tmp
         table[f"relative_change{end}"] = np.where(table["classifier"] == "weak", value - 0.3, value)
     table.to_csv(tmp_path / "sensitivity.csv", index=False)
     verdict = judged(results)[2]
-    assert verdict.outcome == UNDECIDED
+    assert verdict.decision == UNDECIDED
     assert "in relation to its own length at 0 of 4 noise levels and less at 4" in verdict.evidence
 
 
 def test_a_table_without_rows_counts_as_none_and_a_foreign_one_is_named(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config())
     fake.sensitivity_table(4.0, 40.0).head(0).to_csv(tmp_path / "sensitivity.csv", index=False)
-    assert judged(results)[2].outcome == NOT_TESTED
+    assert judged(results)[2].decision == NOT_TESTED
     (tmp_path / "signatures.csv").write_text("a,b\n1,2\n")
     with pytest.raises(UserError, match=r"signatures\.csv lacks the column method"):
         judged(results)
@@ -120,7 +128,7 @@ def test_accuracy_above_99_percent(fake: Any, tmp_path: Path, adam: float, other
     results = fake.write(tmp_path, config)
     change_metrics(results, {"accuracy_self": {"weak_adam": adam, "weak_ema": others}})
     verdict = judged(results)[5]
-    assert verdict.outcome == outcome
+    assert verdict.decision == outcome
     assert "98.4% [96.6, 99.3] by the held-out judge (n = 384)" in verdict.evidence  # 63 of 64, six times
 
 
@@ -128,13 +136,13 @@ def test_few_samples_cannot_show_99_percent(fake: Any, tmp_path: Path) -> None:
     assert smallest_conclusive_n(0.99) == 381  # z^2 * 99 = 380.3
     assert wilson_interval(380, 380)[0] < 0.99 < wilson_interval(381, 381)[0]
     verdict = judged(fake.write(tmp_path, fake.config(["cup"])))[5]
-    assert verdict.outcome == UNDECIDED
+    assert verdict.decision == UNDECIDED
     assert verdict.evidence.endswith("is 100.0% [94.3, 100.0]. Fewer than 381 samples cannot show it.")
 
 
 def test_distances_are_near_only_if_so_in_every_kind_of_features(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config(["cup"]))
-    assert judged(results)[6].outcome == SUPPORTED
+    assert judged(results)[6].decision == SUPPORTED
     table = pd.read_csv(tmp_path / "metrics.csv")
     fid = np.where(table["method"] == "strong_xt", 110.0, 180.0)
     for end, value in {"": fid, "_low": fid - 1, "_high": fid + 1, "_real": 100.0}.items():
@@ -142,7 +150,7 @@ def test_distances_are_near_only_if_so_in_every_kind_of_features(fake: Any, tmp_
     table.to_csv(tmp_path / "metrics.csv", index=False)
     verdict = judged(results)[6]
     # 180 is not twice 110, but most of both is what real images score as well.
-    assert verdict.outcome == NOT_SUPPORTED
+    assert verdict.decision == NOT_SUPPORTED
     assert verdict.evidence.endswith("; 180 [179, 181] against 110 [109, 111] in FID, real images 100.")
 
 
@@ -159,7 +167,7 @@ def test_diversity(fake: Any, tmp_path: Path, recall: float, spread: float, outc
     table.to_csv(tmp_path / "factors.csv", index=False)
     fake.signature_table(list_cells(config), {}).to_csv(tmp_path / "signatures.csv", index=False)
     verdict = judged(results)[7]
-    assert verdict.outcome == outcome
+    assert verdict.decision == outcome
     assert f"recall {100 * recall:.0f}%" in verdict.evidence
     assert "against 60% of real test images" in verdict.evidence
     assert "spread of size" in verdict.evidence
@@ -168,12 +176,12 @@ def test_diversity(fake: Any, tmp_path: Path, recall: float, spread: float, outc
 
 def test_shares_with_intervals_of_their_own_use_them(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config(["cup"]))
-    assert judged(results)[7].outcome == UNDECIDED  # 64 samples are few by Wilson's interval
+    assert judged(results)[7].decision == UNDECIDED  # 64 samples are few by Wilson's interval
     table = pd.read_csv(tmp_path / "metrics.csv")
     for column in ("recall_judge", "coverage_judge"):
         table[f"{column}_low"], table[f"{column}_high"] = table[column] - 0.01, table[column] + 0.01
     table.to_csv(tmp_path / "metrics.csv", index=False)
-    assert judged(results)[7].outcome == SUPPORTED
+    assert judged(results)[7].decision == SUPPORTED
     assert "recall 60% [59, 61] against 60% [59, 61] of robust" in judged(results)[7].evidence
 
 
@@ -203,10 +211,10 @@ def test_degradation(fake: Any, tmp_path: Path, colour: dict[str, float], none: 
     weak_x0 = {**fake.METHODS["weak_x0"], "scales": [3, 30]}
     config = fake.config(["cup"], {**fake.METHODS, "weak_x0": weak_x0})
     results = fake.write(tmp_path, config, {**fake.PAPER, "weak_x0": [(62, 5.0), (20, 70.0)]})
-    assert judged(results)[8].outcome == NOT_TESTED
+    assert judged(results)[8].decision == NOT_TESTED
     fake.signature_table(list_cells(config), colour, none).to_csv(tmp_path / "signatures.csv", index=False)
     verdict = judged(results)[8]
-    assert verdict.outcome == outcome
+    assert verdict.decision == outcome
     assert "non-robust, x̂₀: colour shift" in verdict.evidence
     assert "Against non-robust, x̂₀ + Adam at scale 0.1, n = 64" in verdict.evidence
 
@@ -215,7 +223,7 @@ def test_growth_takes_two_scales(fake: Any, tmp_path: Path) -> None:
     config = fake.config()
     results = fake.write(tmp_path, config)
     fake.write_further(tmp_path, config)
-    assert judged(results)[8].outcome == NOT_TESTED
+    assert judged(results)[8].decision == NOT_TESTED
 
 
 def test_the_commit_is_that_of_a_checkout_which_tracks_the_file(tmp_path: Path) -> None:

@@ -10,9 +10,10 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.report import gradient_figures, gradient_words, page
-from nonrobust_guidance.report.gradients import Gradients, average, compare_levels, factor
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report import page
+from nonrobust_guidance.report.pages.gradients import figures, words
+from nonrobust_guidance.report.pages.gradients.measured import Gradients, average, count_levels, factor
+from nonrobust_guidance.report.render import render_page
 
 TEMPLATE = Path(__file__).parents[2] / "notebooks" / "gradients.ipynb"
 READINGS = [("strong", "xt"), ("strong", "x0"), ("weak", "xt"), ("weak", "x0")]
@@ -67,7 +68,7 @@ def gradients(fake: Any, tmp_path: Path) -> Gradients:
 
 
 def test_the_answer_has_the_numbers_of_the_tables(gradients: Gradients) -> None:
-    noise, forward, sampling = gradient_words.answer(gradients)
+    noise, forward, sampling = words.answer(gradients)
     # Of 500 images at t = 200: 480 and 495 of the robust one, 130 and 450 of the other.
     assert "at level t = 200 of 0 to 399" in noise
     assert "strong on xₜ 96% [94, 97], weak on xₜ 26% [22, 30]" in noise
@@ -83,16 +84,16 @@ def test_the_answer_has_the_numbers_of_the_tables(gradients: Gradients) -> None:
 
 
 def test_tables_have_a_row_for_each_method_and_each_reading(gradients: Gradients) -> None:
-    courses = gradient_words.course_table(gradients)
+    courses = words.course_table(gradients)
     assert [row["method"] for row in courses][:2] == ["robust, xₜ", "non-robust, xₜ"]
     assert courses[0]["shift left, stabilized"] == courses[0]["factor"] == "-"
     assert courses[3]["cosine, raw"] == "0.25\N{NO-BREAK SPACE}[0.25,\N{NO-BREAK SPACE}0.25]"
     assert courses[3]["shift left, raw"] == "40%\N{NO-BREAK SPACE}[38,\N{NO-BREAK SPACE}42]"
-    changes = gradient_words.change_table(gradients)
+    changes = words.change_table(gradients)
     assert len(changes) == 4 * 3
     assert changes[1]["quotient against raw"] == "lower at 2, higher at 1, not told apart at 0 levels"
-    assert len(gradient_words.quotient_table(gradients)) == 4 * 3 * 4
-    assert len(gradient_words.noise_table(gradients)) == 4 * 3
+    assert len(words.quotient_table(gradients)) == 4 * 3 * 4
+    assert len(words.noise_table(gradients)) == 4 * 3
 
 
 def test_averages_leave_out_what_there_is_not() -> None:
@@ -112,18 +113,18 @@ def test_factors_by_hand() -> None:
 def test_levels_are_told_apart_by_their_intervals() -> None:
     raw = pd.DataFrame({"t": [1, 2, 3, 4], "r_low": [5.0] * 4, "r_high": [6.0] * 4})
     other = pd.DataFrame({"t": [1, 2, 3, 5], "r_low": [1.0, 4.0, 7.0, 1.0], "r_high": [4.9, 5.5, 8.0, 1.0]})
-    assert compare_levels(other, raw, "r") == (1, 1, 1)
+    assert count_levels(other, raw, "r") == (1, 1, 1)
 
 
 def test_charts_show_the_numbers_of_the_tables(gradients: Gradients) -> None:
-    left, right = gradient_figures.survivals(gradients).axes
+    left, right = figures.survivals(gradients).axes
     ends = [line.get_ydata()[-1] for line in left.lines]
     np.testing.assert_allclose(ends, 0.4)
     assert [line.get_ydata()[-1] for line in right.lines] == pytest.approx([0.4, 0.4, 0.4, 0.8, 0.8])
     assert left.get_xlim()[0] > left.get_xlim()[1]
-    relative = gradient_figures.gradient_changes(gradients, "relative_change").axes
+    relative = figures.gradient_changes(gradients, "relative_change").axes
     assert [line.get_ydata()[0] for line in relative[0].lines] == pytest.approx([0.4, 0.08, 0.08])
-    ratio = gradient_figures.gradient_changes(gradients, "ratio").axes
+    ratio = figures.gradient_changes(gradients, "ratio").axes
     assert ratio[0].get_yscale() == "log"
     assert ratio[0].get_ylim()[1] > 2.2
 
@@ -131,7 +132,7 @@ def test_charts_show_the_numbers_of_the_tables(gradients: Gradients) -> None:
 def test_the_page_needs_no_other_file(fake: Any, tmp_path: Path) -> None:
     config, output = fake.config(), tmp_path / "report" / "gradients.html"
     write(fake, tmp_path, config)
-    render_report(config, tmp_path, TEMPLATE, output)
+    render_page(config, tmp_path, TEMPLATE, output)
     text = output.read_text()
     assert text.count("<img") == text.count("data:image/svg+xml") == 7
     assert "multiplies this by 2.00" in text
@@ -143,10 +144,10 @@ def test_a_run_that_guides_nothing_has_its_page(fake: Any, tmp_path: Path) -> No
     write(fake, tmp_path, config)
     found = Gradients.read(config, tmp_path)
     assert found.courses == []
-    assert len(gradient_words.answer(found)) == 2
-    for figure in (gradient_figures.right_under_noise(found), gradient_figures.gradient_changes(found, "ratio")):
+    assert len(words.answer(found)) == 2
+    for figure in (figures.right_under_noise(found), figures.gradient_changes(found, "ratio")):
         assert "data:image/svg+xml" in page.figure_html(figure, "alt", "caption")
-    assert page.table_html(gradient_words.what_was_run(found))
+    assert page.table_html(words.what_was_run(found))
 
 
 @pytest.mark.parametrize("table", ["noise_accuracy.csv", "sensitivity.csv", "trajectories.csv"])
@@ -163,5 +164,5 @@ def test_a_page_without_its_tables_is_the_same_sentence(fake: Any, tmp_path: Pat
     write(fake, tmp_path, config)
     (tmp_path / "sensitivity.csv").unlink()
     with pytest.raises(UserError, match=r"^\S*sensitivity\.csv is missing; run the step that writes it first$"):
-        render_report(config, tmp_path, TEMPLATE, output)
+        render_page(config, tmp_path, TEMPLATE, output)
     assert not output.exists()

@@ -19,11 +19,12 @@ from PIL import Image
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.spaces import FEATURE_SPACES
-from nonrobust_guidance.report import figures, page, palette, pictures, tables
-from nonrobust_guidance.report.answer import paragraph
-from nonrobust_guidance.report.claims import judge_claims
-from nonrobust_guidance.report.index import render_index
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report import facts, page, palette, pictures
+from nonrobust_guidance.report.claims import decide_claims
+from nonrobust_guidance.report.claims.answer import paragraph
+from nonrobust_guidance.report.pages.index import render_index
+from nonrobust_guidance.report.pages.sampling import figures, tables
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import Results
 
 SCRIPT = Path(page.__file__).with_name("page.js")
@@ -98,7 +99,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     results_folder = tmp_path / "results folder"
     fake.write(results_folder, config)
     report, index = results_folder / "report" / "sampling.html", results_folder / "report" / "index.html"
-    render_report(config, results_folder, TEMPLATE, report)
+    render_page(config, results_folder, TEMPLATE, report)
     render_index(config, results_folder, index)
 
     links = assert_self_contained(report)
@@ -133,7 +134,7 @@ def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1"), nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(notebook, tmp_path / "bad.ipynb")
     with pytest.raises(UserError) as caught:
-        render_report(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
+        render_page(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert "bad.ipynb failed (ZeroDivisionError: division by zero)" in sentence
@@ -147,7 +148,7 @@ def test_what_is_no_notebook_is_named(fake: Any, tmp_path: Path, content: str | 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as caught:
-        render_report(config, tmp_path / "run", path, tmp_path / "x.html")
+        render_page(config, tmp_path / "run", path, tmp_path / "x.html")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -168,9 +169,9 @@ def assert_everything_draws(results: Results) -> None:
     drawn = [figures.accuracy_against_distance, figures.accuracy_over_scale, figures.accuracy_under_noise]
     for draw in drawn + ([figures.class_shares] if results.unguided else []):
         assert "data:image/svg+xml" in page.figure_html(draw(results), "alt", "caption")
-    for rows in (tables.what_was_run(results), tables.sampling_table(results), tables.best_scales(results, "cup")):
+    for rows in (facts.what_was_run(results), tables.sampling_table(results), tables.best_scales(results, "cup")):
         assert "<td>" in page.table_html(rows)
-    assert len(judge_claims(results)) == 8
+    assert len(decide_claims(results)) == 8
 
 
 def test_the_sampling_table_has_every_measure_of_every_cell(fake: Any, tmp_path: Path) -> None:
@@ -214,7 +215,7 @@ def test_another_feature_space_is_what_the_report_calls_distance(fake: Any, tmp_
     config["metrics"]["extractors"] = ["inception", "judge"]
     results = Results.read(config, tmp_path)
     assert results.outcomes_of("cup")[0].distance.value == 109
-    assert "in features of Inception as clean-fid uses it" in paragraph(results, judge_claims(results))
+    assert "in features of Inception as clean-fid uses it" in paragraph(results, decide_claims(results))
     row = tables.sampling_table(results)[0]
     assert (row["fid, class"], row["fd_judge, class"], row["kid, class"]) == (
         "109 [109, 109]",

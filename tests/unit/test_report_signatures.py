@@ -13,12 +13,21 @@ import pytest
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
-from nonrobust_guidance.report import page, signature_figures, signature_pictures, signature_words, signatures
+from nonrobust_guidance.report import page
 from nonrobust_guidance.report.figures import REFERENCE
+from nonrobust_guidance.report.pages.signatures import figures, measured, pictures, words
+from nonrobust_guidance.report.pages.signatures.measured import (
+    BLANK,
+    COLOUR,
+    FOOLED,
+    SATURATION,
+    Measured,
+    Signatures,
+    distance_signature,
+)
 from nonrobust_guidance.report.pictures import Strip, image_html
-from nonrobust_guidance.report.render import render_report
+from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import ALL_TARGETS
-from nonrobust_guidance.report.signatures import BLANK, COLOUR, FOOLED, SATURATION, Measured, Signatures, distance_of
 
 TEMPLATE = Path(__file__).parents[2] / "notebooks" / "signatures.ipynb"
 FACTORS = ("x", "y", "size", "rotation")
@@ -108,12 +117,12 @@ def test_apart_is_beyond_what_real_images_give(make: Make) -> None:
     found = make()
     measured = [Measured(found.results.methods[0], 1, Interval(v, v - 1, v + 1), 2) for v in (4, 2, -2, -4)]
     assert [one.apart for one in measured] == [1, 0, 0, -1]
-    assert {one.apart for one in found.of(distance_of("x"), "cup")} == {0}  # 0.03 where real images give 0.04
+    assert {one.apart for one in found.of(distance_signature("x"), "cup")} == {0}  # 0.03 where real images give 0.04
 
 
 def test_the_answer_says_what_was_put_in(make: Make) -> None:
     found = make()
-    answer = signature_words.headline(found)
+    answer = words.headline(found)
     # Two methods have several scales: one moves its colours, the other does not.
     assert "moves away from that of real images with 1 of 2 methods" in answer
     assert "the guide is fooled more often with 1" in answer
@@ -125,7 +134,7 @@ def test_the_answer_says_what_was_put_in(make: Make) -> None:
         "Asked for cup, the ball at a method's best scale is smaller than real ones with 3 of 5, larger with 0."
         in answer
     )
-    rows = {row["question"]: row["answer"] for row in signature_words.answer_table(found)}
+    rows = {row["question"]: row["answer"] for row in words.answer_table(found)}
     assert "more with non-robust, x̂₀ + EMA 0.9, no change to be told with the others" in rows["Is the guide fooled?"]
     assert (
         "The most is 30.0% [29.3,\N{NO-BREAK SPACE}30.7], with non-robust, xₜ at scale 10"
@@ -136,21 +145,21 @@ def test_the_answer_says_what_was_put_in(make: Make) -> None:
         in rows["Asked for cup: does the ball shrink or move?"]
     )
     assert "cannot be told from that of real ones with any" in rows["Asked for cup: does the ball shrink or move?"]
-    assert not signature_words.mostly_grown(found, "cup")
+    assert not words.mostly_grown(found, "cup")
 
 
 def test_a_run_without_a_flaw_is_not_blamed(make: Make) -> None:
     found = make(SOUND)
-    answer = signature_words.headline(found)
+    answer = words.headline(found)
     assert "with 0 of 2 methods, the background's colour does with 0, the guide is fooled more often with 0" in answer
     assert "further than 0 of 2 stabilized methods at their largest scales (less far than 0)" in answer
     assert "smaller than real ones with 0 of 5, larger with 0" in answer
-    assert signature_pictures.blank(found, "cup") == []
-    assert signature_pictures.fooling(found, "cup") == []
+    assert pictures.blank(found, "cup") == []
+    assert pictures.fooling(found, "cup") == []
 
 
 def test_the_trend_table_has_the_numbers_of_its_methods(make: Make) -> None:
-    rows = {row["method"]: row for row in signature_words.trend_table(make(), "cup")}
+    rows = {row["method"]: row for row in words.trend_table(make(), "cup")}
     assert list(rows) == ["robust, xₜ", "non-robust, x̂₀ + EMA 0.9"]
     row = rows["non-robust, x̂₀ + EMA 0.9"]
     assert row["scales"] == "10 to 30"
@@ -162,21 +171,21 @@ def test_the_trend_table_has_the_numbers_of_its_methods(make: Make) -> None:
 def test_pictures_are_chosen_as_their_captions_say(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     found, asked = make(), []
     shades = np.arange(16, dtype=np.uint8)[:, None, None, None] * np.ones((1, 8, 8, 3), dtype=np.uint8)
-    monkeypatch.setattr(signatures, "load_samples", lambda path: asked.append(path) or shades)
+    monkeypatch.setattr(measured, "load_samples", lambda path: asked.append(path) or shades)
 
     def shown(strips: list[Strip], title: str) -> list[int]:
         return next(strip for strip in strips if strip.title == title).images[:, 0, 0, 0].tolist()
 
     order = sorted(range(16), key=lambda i: -((7 * i) % 16))[:10]
     ema = "non-robust, x̂₀ + EMA 0.9"
-    assert shown(signature_pictures.most_shifted(found, "ball"), ema) == order
+    assert shown(pictures.most_shifted(found, "ball"), ema) == order
     assert {path.parts[-3:] for path in asked} >= {("scale-30", "seed-0", "ball.npz")}
-    assert shown(signature_pictures.fooling(found, "cup"), ema) == [3, 5]
-    assert shown(signature_pictures.blank(found, "cup"), ema) == list(range(10))
-    smallest = signature_pictures.extremes(found, "cup", "size", largest=False)
+    assert shown(pictures.fooling(found, "cup"), ema) == [3, 5]
+    assert shown(pictures.blank(found, "cup"), ema) == list(range(10))
+    smallest = pictures.extremes(found, "cup", "size", largest=False)
     assert shown(smallest, ema) == [1, 3, 5, 7, 9, 11, 13, 15]  # those that the judge accepts
     assert smallest[0].title == "unguided"
-    assert shown(signature_pictures.extremes(found, "cup", "size", largest=True), ema)[0] == 15
+    assert shown(pictures.extremes(found, "cup", "size", largest=True), ema)[0] == 15
 
 
 def test_a_short_strip_leaves_room_for_what_is_not_there() -> None:
@@ -187,7 +196,7 @@ def test_a_short_strip_leaves_room_for_what_is_not_there() -> None:
 
 def test_a_chart_shows_the_numbers_of_the_table(make: Make) -> None:
     found = make()
-    axes = signature_figures.over_scale(found, [COLOUR, SATURATION, FOOLED]).axes
+    axes = figures.over_scale(found, [COLOUR, SATURATION, FOOLED]).axes
     assert len(axes) == 6
     lines = {tuple(line.get_xdata()): tuple(line.get_ydata()) for line in axes[0].lines if len(line.get_xdata()) == 2}
     assert lines[10, 30] == pytest.approx((0.03, 0.12))
@@ -199,7 +208,7 @@ def test_a_chart_shows_the_numbers_of_the_table(make: Make) -> None:
 
 def test_distributions_name_their_groups_and_count_them(make: Make) -> None:
     found = make()
-    figure = signature_figures.factor_distributions(found, "cup", signatures.best_scales(found, "cup"))
+    figure = figures.factor_distributions(found, "cup", measured.best_scales(found, "cup"))
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels[0] == "real, as judged"
     assert labels[1] == "unguided, n = 8"
@@ -212,7 +221,7 @@ def test_too_few_samples_are_points_and_none_are_nothing(make: Make) -> None:
     real = found.samples["method"].str.startswith("real")
     for samples in (found.samples[~real], found.samples[found.samples["accepted"] == 0]):
         few = Signatures(found.results, found.table, samples)
-        figure = signature_figures.factor_distributions(few, "cup", signatures.best_scales(few, "cup"))
+        figure = figures.factor_distributions(few, "cup", measured.best_scales(few, "cup"))
         assert "data:image/svg+xml" in page.figure_html(figure, "alt", "caption")
         points = sum(len(dots.get_offsets()) for dots in figure.axes[2].collections)
         # Eight accepted samples of each of six methods.
@@ -231,7 +240,7 @@ def test_the_template_is_short_tagged_and_without_outputs() -> None:
 def test_the_page_is_rendered_with_and_without_factors(make: Make, tmp_path: Path, factors: tuple[str, ...]) -> None:
     found = make(factors=factors, targets=["cup"])
     output = tmp_path / "report" / "signatures.html"
-    render_report(found.results.config, tmp_path, TEMPLATE, output)
+    render_page(found.results.config, tmp_path, TEMPLATE, output)
     text = output.read_text(encoding="utf-8")
     assert "Does the mean colour shift?" in text
     assert "Traceback" not in text
@@ -242,9 +251,9 @@ def test_the_page_is_rendered_with_and_without_factors(make: Make, tmp_path: Pat
 
 def test_a_run_that_guides_nothing_has_a_page_too(make: Make, fake: Any) -> None:
     found = make(targets=["cup"], methods={"free": fake.METHODS["free"]})
-    assert signature_words.headline(found) == "Asked for cup, too few samples are one for their size to be measured."
-    assert signature_words.answer_table(found) == []
-    figure = signature_figures.over_scale(found, [COLOUR, BLANK])
+    assert words.headline(found) == "Asked for cup, too few samples are one for their size to be measured."
+    assert words.answer_table(found) == []
+    figure = figures.over_scale(found, [COLOUR, BLANK])
     assert "data:image/svg+xml" in page.figure_html(figure, "alt", "caption")
 
 

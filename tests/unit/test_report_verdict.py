@@ -9,11 +9,12 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
-from nonrobust_guidance.report.answer import paragraph
-from nonrobust_guidance.report.claims import judge_claims
+from nonrobust_guidance.report.claims import decide_claims
+from nonrobust_guidance.report.claims.answer import paragraph
+from nonrobust_guidance.report.claims.tables import claim_table
+from nonrobust_guidance.report.claims.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Verdict
+from nonrobust_guidance.report.pages.sampling.tables import best_scales
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
-from nonrobust_guidance.report.tables import best_scales, claim_table
-from nonrobust_guidance.report.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Verdict
 from nonrobust_guidance.report.wording import listed, method_labels, number, percent, points
 
 
@@ -23,7 +24,7 @@ def verdicts_on(
     """The verdicts for a single target where these methods have other outcomes than in the paper."""
     changed = {**fake.PAPER, **cells}
     results = fake.write(folder, fake.config(["cup"]), changed, half_width)
-    return {verdict.number: verdict for verdict in judge_claims(results)}
+    return {verdict.number: verdict for verdict in decide_claims(results)}
 
 
 def test_numbers_like_the_papers_support_all_its_claims(fake: Any, tmp_path: Path) -> None:
@@ -32,8 +33,8 @@ def test_numbers_like_the_papers_support_all_its_claims(fake: Any, tmp_path: Pat
     config["sampling"]["seeds"] = list(range(6))  # 384 samples, for 99% takes 381
     results = fake.write(tmp_path, config, {**fake.PAPER, "weak_x0": [(62, 5.0), (20, 70.0)]})
     fake.write_further(tmp_path, config)
-    verdicts = judge_claims(results)
-    assert [(v.number, v.outcome) for v in verdicts] == [(i, SUPPORTED) for i in range(1, 9)]
+    verdicts = decide_claims(results)
+    assert [(v.number, v.decision) for v in verdicts] == [(i, SUPPORTED) for i in range(1, 9)]
     assert [v.target for v in verdicts] == ["all images"] + ["cup"] * 7
     assert len({v.test for v in verdicts}) == 8
 
@@ -53,7 +54,7 @@ def test_accuracy_under_noise(
     fake.write(tmp_path, fake.config())
     table = fake.noise_table({("strong", "xt"): strong, ("weak", "xt"): weak})
     table.to_csv(tmp_path / "noise_accuracy.csv", index=False)
-    assert judge_claims(Results.read(fake.config(), tmp_path))[0].outcome == outcome
+    assert decide_claims(Results.read(fake.config(), tmp_path))[0].decision == outcome
 
 
 def test_accuracy_under_noise_quotes_the_level_of_the_widest_gap(fake: Any, tmp_path: Path) -> None:
@@ -83,7 +84,7 @@ def test_guiding_at_xt_is_part_of_the_evidence(fake: Any, tmp_path: Path, right:
     ],
 )
 def test_one_step_denoising(fake: Any, tmp_path: Path, at_xt: int, at_x0: int, outcome: str) -> None:
-    assert verdicts_on(fake, tmp_path, weak_xt=[(at_xt, 60.0)], weak_x0=[(at_x0, 5.0)])[3].outcome == outcome
+    assert verdicts_on(fake, tmp_path, weak_xt=[(at_xt, 60.0)], weak_x0=[(at_x0, 5.0)])[3].decision == outcome
 
 
 @pytest.mark.parametrize(
@@ -101,15 +102,15 @@ def test_stabilizing(
     fake: Any, tmp_path: Path, ema: tuple[int, float], adam: tuple[int, float], outcome: str, words: str
 ) -> None:
     verdict = verdicts_on(fake, tmp_path, weak_ema=[ema, (0, 90.0)], weak_adam=[adam])[4]
-    assert verdict.outcome == outcome
+    assert verdict.decision == outcome
     assert words in verdict.evidence
 
 
 def test_distances_of_unequal_n_do_not_decide(fake: Any, tmp_path: Path) -> None:
     methods = {**fake.METHODS, "weak_x0": {**fake.METHODS["weak_x0"], "num_samples": 128}}
     results = fake.write(tmp_path, fake.config(["cup"], methods), {**fake.PAPER, "weak_x0": [(124, 5.0)]})
-    verdict = {verdict.number: verdict for verdict in judge_claims(results)}[4]
-    assert verdict.outcome == UNDECIDED
+    verdict = {verdict.number: verdict for verdict in decide_claims(results)}[4]
+    assert verdict.decision == UNDECIDED
     assert "distances of unequal n not compared" in verdict.evidence
 
 
@@ -117,21 +118,21 @@ def test_distances_of_unequal_n_do_not_decide(fake: Any, tmp_path: Path) -> None
 @pytest.mark.parametrize(("adam", "outcome"), [(2.2, SUPPORTED), (9.0, NOT_SUPPORTED), (2.9, UNDECIDED)])
 def test_nearness_to_the_robust_classifier(fake: Any, tmp_path: Path, adam: float, outcome: str) -> None:
     verdict = verdicts_on(fake, tmp_path, weak_ema=[(0, 90.0), (0, 90.0)], weak_adam=[(63, adam)])[6]
-    assert verdict.outcome == outcome
+    assert verdict.decision == outcome
     assert "2.00 [1.70, 2.30] in the judge's features, real images 0.30" in verdict.evidence
 
 
 def test_nothing_is_measured_by_robust_guidance_that_fails(fake: Any, tmp_path: Path) -> None:
     verdicts = verdicts_on(fake, tmp_path, strong_xt=[(17, 8.0), (10, 9.0)])
-    assert [verdicts[i].outcome for i in (3, 6)] == [UNDECIDED] * 2
+    assert [verdicts[i].decision for i in (3, 6)] == [UNDECIDED] * 2
     assert verdicts[3].evidence.startswith("Robust guidance itself reaches 27%")
 
 
 def test_what_a_run_lacks_is_not_tested(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config(methods={"free": fake.METHODS["free"]}))
-    outcomes = {verdict.number: verdict.outcome for verdict in judge_claims(results)}
+    outcomes = {verdict.number: verdict.decision for verdict in decide_claims(results)}
     assert outcomes == {1: SUPPORTED} | dict.fromkeys(range(2, 9), NOT_TESTED)
-    said = paragraph(results, judge_claims(results))
+    said = paragraph(results, decide_claims(results))
     assert said == (
         "Of the paper's 8 claims this run supports 1 (number 1) and does not test 7 (number 2, 3, 4, 5, 6, 7 and 8)."
     )
@@ -139,12 +140,12 @@ def test_what_a_run_lacks_is_not_tested(fake: Any, tmp_path: Path) -> None:
 
 def test_several_targets_are_judged_together_and_one_by_one(fake: Any, tmp_path: Path) -> None:
     results = fake.write(tmp_path, fake.config())
-    targets = [verdict.target for verdict in judge_claims(results) if verdict.number == 3]
+    targets = [verdict.target for verdict in decide_claims(results) if verdict.number == 3]
     assert targets == [ALL_TARGETS, "cup", "ball"]
-    rows = claim_table(judge_claims(results))
+    rows = claim_table(decide_claims(results))
     assert [row["claim"][:2] for row in rows] == [f"{i}." for i in range(1, 9)]
     assert list(rows[0]) == ["claim", "what decides it", "this run", "verdict"]
-    said = paragraph(results, judge_claims(results))
+    said = paragraph(results, decide_claims(results))
     assert said.startswith(
         "Of the paper's 8 claims this run supports 5 (number 1, 3, 4, 6 and 7), leaves 1 (number 5) undecided and "
         "does not test 2 (number 2 and 8)."

@@ -15,7 +15,8 @@ TINY = Path(__file__).parents[2] / "config" / "tiny.yaml"
 MODEL_COMMANDS = ["prepare-data", "train-diffusion", "train-classifier", "fetch-checkpoint"]
 RUN_COMMANDS = ["draw-samples", "score-samples", "gather-scores", "measure-noise-accuracy", "measure-signatures"]
 RUN_COMMANDS += ["measure-references", "measure-sensitivity", "measure-trajectories", "gather-trajectories"]
-REPORT_COMMANDS = ["render-report", "render-index"]
+RUN_COMMANDS += ["measure-ground-truth"]
+REPORT_COMMANDS = ["render-page", "render-index"]
 AUDIT_COMMANDS = ["gather-cards", "restore-checkpoints", "check-publishable", "audit", "trace"]
 
 

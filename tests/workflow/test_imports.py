@@ -12,7 +12,7 @@ STAGES = [
     "errors",
     "files",
     "yaml_files",
-    "tables",
+    "csv_files",
     "devices",
     "fetching",
     "provenance",
@@ -66,7 +66,10 @@ def test_imports_point_upstream(file):
     ("modules", "heavy"),
     [
         (["cli", "metrics.gather"], {"torch", "diffusers", "matplotlib", "scipy"}),
-        (["report.claims", "report.index", "report.pictures", "report.signature_pictures"], {"torch", "diffusers"}),
+        (
+            ["report.pages.index", "report.pages.ground_truth.figures", "report.pages.signatures.pictures"],
+            {"torch", "diffusers"},
+        ),
         (["models.classifiers", "metrics.score"], {"diffusers"}),
     ],
 )

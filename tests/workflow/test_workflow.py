@@ -20,7 +20,8 @@ SCORES = {"score_samples": 9, "gather_scores": 1}
 EVERYTHING_SCORED = SCORED | SCORES
 GRADIENTS = {"measure_sensitivity": 1, "measure_trajectories": 8, "gather_trajectories": 1}
 EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1} | EVERYTHING_SCORED | GRADIENTS
-REPORTED = {"render_report": 1, "render_gradients": 1, "render_signatures": 1, "render_index": 1, "all": 1}
+# All pages but the one on known answers, which depends on its own table alone.
+REPORTED = {"render_page": 3, "render_index": 1, "all": 1}
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -76,6 +77,10 @@ def test_a_complete_run_makes_every_result(finished):
         rows = list(csv.DictReader(file))
     # Six samples of each of the nine guided cells and twelve of the unguided one, for two targets.
     assert sum(not row["method"].startswith("real") for row in rows) == 2 * (9 * 6 + 12)
+    with (results / "ground_truth.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # Eight methods, guided ones at four to six scales, on two mixtures.
+    assert sum(row["quantity"] == "class_share" for row in rows) == 2 * (1 + 5 + 4 + 5 * 6)
     for page in ("sampling.html", "gradients.html", "signatures.html", "ground_truth.html"):
         assert page in (results / "report" / "index.html").read_text()
         assert (results / "report" / page).stat().st_size > 10_000
@@ -92,9 +97,9 @@ def test_every_job_is_logged_and_measured(finished):
     results = finished / "results" / "tiny"
     logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
     benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
-    # Data, four trainings and how they ended, the references, ten drawings, nine methods' scores, five tables, one of
+    # Data, four trainings and how they ended, the references, ten drawings, nine methods' scores, six tables, one of
     # them from eight trajectories, four pages and index.
-    assert len(logs) == 44
+    assert len(logs) == 45
     assert logs == benchmarks
 
 
@@ -170,12 +175,15 @@ def test_a_second_call_does_nothing(finished):
             | EVERYTHING_SAMPLED,
         ),
         # Another run of the same dataset shares the data and the checkpoints.
-        ("run=another", TRAINED | {"measure_noise_accuracy": 1, "render_ground_truth": 1} | EVERYTHING_SAMPLED),
+        (
+            "run=another",
+            TRAINED | {"measure_noise_accuracy": 1, "measure_ground_truth": 1, "render_page": 4} | EVERYTHING_SAMPLED,
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_change_reruns_what_depends_on_it_and_nothing_else(finished, override, jobs):
-    assert plan(finished, override) == jobs | REPORTED
+    assert plan(finished, override) == REPORTED | jobs
 
 
 def test_references_are_those_of_every_class_whatever_the_targets(finished):
@@ -193,9 +201,9 @@ def test_weights_that_are_not_the_published_ones_stop_the_job_that_would_use_the
     assert not (tmp_path / "references").exists()
 
 
-def test_the_page_on_known_answers_depends_on_its_own_settings_alone(finished):
+def test_experiments_with_known_answers_depend_on_their_own_settings_alone(finished):
     jobs = plan(finished, "report={ground_truth: {num_samples: 21}}")
-    assert jobs == {"render_ground_truth": 1} | REPORTED
+    assert jobs == REPORTED | {"measure_ground_truth": 1, "render_page": 4}
 
 
 def test_changed_configuration_files_reach_the_jobs(finished, tmp_path):

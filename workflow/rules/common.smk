@@ -9,8 +9,10 @@ from pathlib import Path
 from nonrobust_guidance.config import MODEL_SECTIONS, instead, read_run, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
+from nonrobust_guidance.metrics import tables
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.report.pages import pages_of
 from nonrobust_guidance.trainings import REPLACE_VARIABLE, checkpoint_settings, mismatches
 from snakemake import workflow as engine
 from snakemake.jobs import Job
@@ -69,11 +71,10 @@ RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
 SAMPLE_KINDS = ["npz", "json"]
 SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
-NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/sampling.ipynb")
-ABLATION_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ablation.ipynb")
-GRADIENTS_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/gradients.ipynb")
-SIGNATURES_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/signatures.ipynb")
-GROUND_TRUTH_NOTEBOOK = os.path.relpath(f"{workflow.basedir}/notebooks/ground_truth.ipynb")
+TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key]
+PAGES = pages_of(config)
+NOTEBOOKS = os.path.relpath(f"{workflow.basedir}/notebooks")
+BESIDE = [f"results/{run}/metrics.csv" for run in config["report"]["beside"]]
 
 
 def sprite_files():
@@ -126,6 +127,7 @@ wildcard_constraints:
     classifier=one_of(config["classifiers"]),
     extractor=one_of(config["metrics"]["extractors"]),
     method=one_of(METHODS),
+    page=one_of(PAGES),
     scale=r"[0-9.e+-]+",
     seed="[0-9]+",
     start="[0-9]+",
@@ -257,3 +259,25 @@ def extractor_files(wildcards):
     if wildcards.extractor == "judge":
         return classifier_files([config["metrics"]["judge"]])
     return extractor_weights(wildcards)
+
+
+def table(file):
+    """Return a table of the results as an output, with its caption in Snakemake's own report."""
+    return report(f"{RESULTS}/{file.name}", caption=f"../report/{Path(file.name).stem}.rst", category="Results")
+
+
+def page_inputs(wildcards):
+    """Return what a page reads: tables of this run, those of runs beside it, and samples."""
+    page = PAGES[wildcards.page]
+    beside = BESIDE if "beside" in page.asked_by else []
+    return [f"{RESULTS}/{file.name}" for file in page.reads] + beside + (SAMPLES if page.samples else [])
+
+
+def page_settings(wildcards):
+    """Return what a page depends on beside its inputs."""
+    return PAGES[wildcards.page].settings(config)
+
+
+def page_subject(wildcards):
+    """Return what a page shows, its caption in Snakemake's own report."""
+    return PAGES[wildcards.page].shows

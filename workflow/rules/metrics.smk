@@ -95,7 +95,7 @@ rule gather_scores:
         expand(rules.score_samples.output, method=METHODS),
         SAMPLE_CARDS,
     output:
-        table=report(f"{RESULTS}/metrics.csv", caption="../report/metrics.rst", category="Results"),
+        table=table(tables.METRICS),
         provenance=f"{RESULTS}/provenance.csv",
     log:
         f"{RESULTS}/logs/gather_scores.log",
@@ -126,7 +126,7 @@ rule measure_noise_accuracy:
         arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
-        report(f"{RESULTS}/noise_accuracy.csv", caption="../report/noise_accuracy.rst", category="Results"),
+        table(tables.NOISE_ACCURACY),
     log:
         f"{RESULTS}/logs/measure_noise_accuracy.log",
     benchmark:
@@ -154,7 +154,7 @@ rule measure_sensitivity:
         arrays=rules.prepare_data.output.arrays,
         classifiers=classifier_files(GUIDES),
     output:
-        report(f"{RESULTS}/sensitivity.csv", caption="../report/sensitivity.rst", category="Results"),
+        table(tables.SENSITIVITY),
     log:
         f"{RESULTS}/logs/measure_sensitivity.log",
     benchmark:
@@ -206,7 +206,7 @@ rule gather_trajectories:
     input:
         expand(rules.measure_trajectories.output, method=GUIDED),
     output:
-        report(f"{RESULTS}/trajectories.csv", caption="../report/trajectories.rst", category="Results"),
+        table(tables.TRAJECTORIES),
     log:
         f"{RESULTS}/logs/gather_trajectories.log",
     benchmark:
@@ -236,8 +236,8 @@ rule measure_signatures:
         judge=JUDGE,
         classifiers=classifier_files(config["classifiers"]),
     output:
-        signatures=report(f"{RESULTS}/signatures.csv", caption="../report/signatures_table.rst", category="Results"),
-        factors=report(f"{RESULTS}/factors.csv", caption="../report/factors.rst", category="Results"),
+        signatures=table(tables.SIGNATURES),
+        factors=table(tables.FACTORS),
     log:
         f"{RESULTS}/logs/measure_signatures.log",
     benchmark:
@@ -258,3 +258,26 @@ rule measure_signatures:
         "nonrobust-guidance measure-signatures --config {params.config} --data {params.data}"
         " --checkpoints {params.checkpoints} --samples {params.samples} --output {output.signatures}"
         " --factors {output.factors} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+# It needs no data and no model, so it runs while others train.
+rule measure_ground_truth:
+    output:
+        table=table(tables.GROUND_TRUTH),
+        arrays=f"{RESULTS}/{tables.GROUND_TRUTH_DRAWN.name}",
+    log:
+        f"{RESULTS}/logs/measure_ground_truth.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/measure_ground_truth.tsv"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        config=RUN_CONFIG,
+        settings=config["report"]["ground_truth"],
+    message:
+        "Running every method where the right answer is known"
+    shell:
+        "nonrobust-guidance measure-ground-truth --config {params.config} --output {output.table}"
+        " --arrays {output.arrays} --threads {threads} 2>&1 | tee {log} >&2"

@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from nonrobust_guidance.audit.comparison import (
-    KEYS,
     Agreement,
     Compared,
     compare_tables,
@@ -21,11 +20,11 @@ from nonrobust_guidance.audit.comparison import (
 from nonrobust_guidance.audit.integrity import find_changed
 from nonrobust_guidance.audit.page import render_audit
 from nonrobust_guidance.audit.tracked import committed
+from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.report.index import render_index
-from nonrobust_guidance.report.results import CELL
-from nonrobust_guidance.tables import read_texts
+from nonrobust_guidance.metrics.tables import CELL, COMPARED
+from nonrobust_guidance.report.pages.index import render_index
 
 AUDIT_FILE = "audit.csv"
 REMEDY = "make this run"
@@ -45,10 +44,10 @@ def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Pat
         UserError: if a file is not what was published, a row is different, or there is nothing to compare.
     """
     changed = list(find_changed(config, results_folder, published_folder))
-    before = {name: published_table(published_folder / name) for name in KEYS}
-    after = {name: read_texts(results_folder / name, REMEDY) for name in KEYS}
+    before = {name: published_table(published_folder / name) for name in COMPARED}
+    after = {name: read_texts(results_folder / name, REMEDY) for name in COMPARED}
     widening = widening_for(count_intervals(before.values()))
-    compared = [row for name in KEYS for row in compare_tables(name, before[name], after[name], widening)]
+    compared = [row for name in COMPARED for row in compare_tables(name, before[name], after[name], widening)]
     write_atomically(
         results_folder / AUDIT_FILE, lambda path: pd.DataFrame(map(as_row, compared)).to_csv(path, index=False)
     )
@@ -93,7 +92,7 @@ def listing(compared: Sequence[Compared]) -> list[str]:
     """Return a line for each cell of the metrics, and for whatever else is not bit-equal."""
     lines = []
     for row in compared:
-        if tuple(KEYS[row.table]) == CELL or row.agreement is not Agreement.BIT_EQUAL:
+        if COMPARED[row.table].key == CELL or row.agreement is not Agreement.BIT_EQUAL:
             why = f"  {row.column}: {row.published} published, {row.fresh} here" if row.column else ""
             lines.append(f"{row.table:<19}{' '.join(row.key):<50}{row.agreement!s}{why}")
     return lines

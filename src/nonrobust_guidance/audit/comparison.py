@@ -8,7 +8,7 @@ the interval, as another draw of the same samples would be; different.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from statistics import NormalDist
@@ -16,16 +16,8 @@ from statistics import NormalDist
 import pandas as pd
 
 from nonrobust_guidance.metrics.intervals import LEVEL, Interval, difference, wilson_interval
-from nonrobust_guidance.report.results import CELL
+from nonrobust_guidance.metrics.tables import COMPARED
 
-KEYS: Mapping[str, Sequence[str]] = {
-    "metrics.csv": CELL,
-    "noise_accuracy.csv": ("classifier", "at", "t"),
-    "sensitivity.csv": ("classifier", "at", "quantity", "stabilizer", "t"),
-    "trajectories.csv": (*CELL, "k"),
-    "signatures.csv": CELL,
-}
-"""The tables that are compared, and what names a row of each."""
 EXACT = ("n", "reference_n")
 """Counts that the configuration and the data fix."""
 ROUNDING_OF_INTERVAL = 0.05
@@ -70,12 +62,12 @@ def compare_tables(name: str, published: pd.DataFrame, fresh: pd.DataFrame, wide
     """Return a comparison for each row of either table, in the order of the published one.
 
     Args:
-        name: of the table, a key of `KEYS`.
+        name: of the table, a key of `COMPARED`.
         published: all columns as texts.
         fresh: likewise.
         widening: factor by which an interval is widened before a number counts as outside; see `widening_for`.
     """
-    key = list(KEYS[name])
+    key = list(COMPARED[name].key)
     before, after = ({tuple(row[part] for part in key): row for row in rows(table)} for table in (published, fresh))
     compared = []
     for names in dict.fromkeys([*before, *after]):

@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.audit.record import RECORDED, SUMMARY
+from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.audit.tracked import DATA_FILE, LOCK_FILE, committed, locked_files, read_data_file, read_file
 from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
+from nonrobust_guidance.metrics.tables import PUBLISHED
 
 
 def find_changed(config: Mapping[str, Any], results_folder: Path, published_folder: Path) -> Iterator[str]:
@@ -47,7 +48,7 @@ def changed_published(folder: Path) -> Iterator[str]:
         ("", read_file(LOCK_FILE), read_file),
     ):
         locked = {file.path: file.md5 for file in locked_files(lock, folder)}
-        for path in (folder / name for name in (*RECORDED, SUMMARY)):
+        for path in (folder / name for name in (*(file.name for file in PUBLISHED), SUMMARY)):
             content = read(path.as_posix())
             if content is None:
                 yield f"{path}{where} is missing: nothing is published of this run; see docs/audit.md"

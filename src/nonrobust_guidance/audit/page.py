@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from nonrobust_guidance.audit.comparison import KEYS, ROUNDING_OF_INTERVAL, ROUNDING_OF_NUMBER, Agreement, Compared
+from nonrobust_guidance.audit.comparison import ROUNDING_OF_INTERVAL, ROUNDING_OF_NUMBER, Agreement, Compared
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.tables import COMPARED
 from nonrobust_guidance.provenance import commit, device, versions
 from nonrobust_guidance.report.page import heading_html, list_html, page_html, paragraph_html, table_html
 
@@ -46,7 +47,7 @@ def render_audit(run: str, compared: Sequence[Compared], changed: Sequence[str],
         list_html(changed) or paragraph_html("All data, checkpoints, samples, scores and tables are as recorded."),
         "<h2>Numbers</h2>",
         table_html(counts(compared)),
-        *(part for name in KEYS for part in (heading_html(name), table_of(name, compared))),
+        *(part for name in COMPARED for part in (heading_html(name), table_of(name, compared))),
     ]
     footer = '<a href="index.html">All of this run</a>.'
     page = page_html(f"{run}: audit", "\n".join(body), footer)
@@ -57,7 +58,7 @@ def counts(compared: Sequence[Compared]) -> list[dict[str, str]]:
     """Return how many rows of each table agree how far, with what that means."""
     found = Counter((row.table, row.agreement) for row in compared)
     return [
-        {"agreement": str(level), **{name: str(found[name, level]) for name in KEYS}, "meaning": meaning}
+        {"agreement": str(level), **{name: str(found[name, level]) for name in COMPARED}, "meaning": meaning}
         for level, meaning in MEANING.items()
     ]
 
@@ -65,7 +66,7 @@ def counts(compared: Sequence[Compared]) -> list[dict[str, str]]:
 def table_of(name: str, compared: Sequence[Compared]) -> str:
     """Return the comparisons of one table as HTML."""
     rows = [
-        dict(zip(KEYS[name], row.key, strict=True))
+        dict(zip(COMPARED[name].key, row.key, strict=True))
         | {"agreement": str(row.agreement), "column": row.column, "published": row.published, "here": row.fresh}
         for row in compared
         if row.table == name

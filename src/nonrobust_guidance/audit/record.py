@@ -10,21 +10,12 @@ from typing import Any
 
 import pandas as pd
 
+from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.tables import read_numbers
+from nonrobust_guidance.metrics.tables import METRICS, PUBLISHED
 
-PUBLISHED = Path("published")
-RECORDED = (
-    "metrics.csv",
-    "noise_accuracy.csv",
-    "sensitivity.csv",
-    "trajectories.csv",
-    "signatures.csv",
-    "provenance.csv",
-    "models.json",
-)
-"""The table of single samples is left out: it is the largest, and nothing in it has an interval."""
+FOLDER = Path("published")
 SUMMARY = "metrics.json"
 SHOWN = ("accuracy_self", "accuracy_heldout", "none_share", "fd_judge_conditional")
 
@@ -35,14 +26,15 @@ def record_results(results_folder: Path, output_folder: Path) -> None:
     Raises:
         UserError: if a table is missing.
     """
-    for name in RECORDED:
+    names = [file.name for file in PUBLISHED]
+    for name in names:
         if not (results_folder / name).is_file():
             raise UserError(f"{results_folder / name} is missing; make this run first")
-    for name in RECORDED:
+    for name in names:
         source, target = results_folder / name, output_folder / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():
             write_atomically(target, partial(shutil.copyfile, source))
-    text = json.dumps(nested(read_numbers(results_folder / "metrics.csv", "make this run")), indent=1) + "\n"
+    text = json.dumps(nested(read_numbers(results_folder / METRICS.name, "make this run")), indent=1) + "\n"
     target = output_folder / SUMMARY
     if not target.is_file() or target.read_text(encoding="utf-8") != text:
         write_atomically(target, lambda path: path.write_text(text, encoding="utf-8"))

@@ -8,15 +8,14 @@ from typing import Any
 
 import pandas as pd
 
+from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import list_methods
-from nonrobust_guidance.tables import read_texts
+from nonrobust_guidance.metrics.tables import QUANTITIES, TRAJECTORIES, with_ends
 
-# Of a table of trajectories.
-QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
-KEYS = ("method", "scale", "target", "seed", "k", "t", "noise_level", "n")
-COLUMNS = [*KEYS, *(f"{quantity}{end}" for quantity in QUANTITIES for end in ("", "_low", "_high")), "cosine_n"]
+COLUMNS = [*TRAJECTORIES.key, "t", "noise_level", "n", *with_ends(*QUANTITIES), "cosine_n"]
+"""Of a table of trajectories."""
 
 
 def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Path) -> None:

@@ -22,7 +22,7 @@ CONFIG_FILE = "config.yaml"
 INDEX = "index.html"
 
 
-def render_report(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
+def render_page(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
     """Run a notebook on a run's results and write it as one HTML page that needs no other file and no network.
 
     Beside the page lies the executed notebook, ``<page>.ipynb``. The results folder holds ``config.yaml``, the

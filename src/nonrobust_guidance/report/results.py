@@ -12,16 +12,24 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
 from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.metrics.tables import (
+    FACTORS,
+    METRICS,
+    NOISE_ACCURACY,
+    SENSITIVITY,
+    SIGNATURES,
+    TRAJECTORIES,
+    ResultFile,
+)
 from nonrobust_guidance.sampling.files import load_samples
-from nonrobust_guidance.tables import read_numbers
 
 ALL_TARGETS = "all targets"
-CELL = ("method", "scale", "target", "seed")
 
 
 @dataclass(frozen=True)
@@ -67,12 +75,9 @@ class Results:
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
-        cell = ["method", "scale", "target", "seed", "n", "accuracy_self", "accuracy_heldout", "none_share", "warning"]
-        cell += [f"probability_{judge}_{what}" for judge in ("self", "heldout") for what in ("mean", "std")]
         distances = [column for space in list_spaces(config) for column in space.columns]
-        level = ["classifier", "at", "t", "n", "accuracy", "accuracy_low", "accuracy_high"]
-        metrics = read_table(folder / "metrics.csv", [*cell, *distances])
-        noise = read_table(folder / "noise_accuracy.csv", level)
+        metrics = read_table(folder / METRICS.name, [*METRICS.columns, *distances])
+        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
         results = cls(config, folder, metrics, noise)
         _ = results.outcomes  # so that what is missing is missed here
         return results
@@ -118,33 +123,31 @@ class Results:
     @cached_property
     def sensitivity(self) -> pd.DataFrame | None:
         """How much logits and gradients change along the forward process; None where the run has no such table."""
-        key = ["classifier", "at", "quantity", "stabilizer", "t", "n"]
-        return self._read_further("sensitivity.csv", [*key, "ratio", "ratio_low", "ratio_high"])
+        return self._read_further(SENSITIVITY)
 
     @cached_property
     def trajectories(self) -> pd.DataFrame | None:
         """How the gradient moves along guided trajectories; None where the run has no such table."""
-        return self._read_further("trajectories.csv", [*CELL, "k", "n", "cosine", "cosine_low", "cosine_high"])
+        return self._read_further(TRAJECTORIES)
 
     @cached_property
     def signatures(self) -> pd.DataFrame | None:
         """What guidance did wrong, cell by cell; None where the run has no such table."""
-        shift = ["colour_shift", "colour_shift_low", "colour_shift_high"]
-        return self._read_further("signatures.csv", [*CELL, "n", *shift, "none_share"])
+        return self._read_further(SIGNATURES)
 
     @cached_property
     def factors(self) -> pd.DataFrame | None:
         """The factors of single samples and of real images; None where the run has no such table."""
-        return self._read_further("factors.csv", ["method", "scale", "target", "accepted"])
+        return self._read_further(FACTORS)
 
     def select(self, table: pd.DataFrame, method: Method, scale: float, targets: Sequence[str]) -> pd.DataFrame:
         """Return a table's rows of a method at a scale, toward any of the targets."""
         chosen = (table["method"] == method.name) & np.isclose(table["scale"], scale) & table["target"].isin(targets)
         return table[chosen]
 
-    def _read_further(self, name: str, columns: Sequence[str]) -> pd.DataFrame | None:
-        path = self.folder / name
-        table = read_columns(path, columns) if path.is_file() else None
+    def _read_further(self, file: ResultFile) -> pd.DataFrame | None:
+        path = self.folder / file.name
+        table = read_columns(path, file.columns) if path.is_file() else None
         return None if table is None or table.empty else table
 
     def samples_of(self, outcome: Outcome, target: str) -> NDArray[np.uint8]:
@@ -160,7 +163,7 @@ class Results:
         rows = self.select(self.metrics, method, scale, targets)
         if rows.empty:
             cell = f"{method.name} at scale {scale:g} for {' or '.join(targets)}"
-            raise UserError(f"{self.folder / 'metrics.csv'} has no row of {cell}; score this run's samples again")
+            raise UserError(f"{self.folder / METRICS.name} has no row of {cell}; score this run's samples again")
         column = conditional_distance(self.config)
         return Outcome(
             method=method,
@@ -197,7 +200,7 @@ def best(outcomes: Sequence[Outcome]) -> Outcome:
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table of the run: the columns of `tables.TEXT_COLUMNS` as texts, all others as numbers.
+    """Read a table of the run: the columns of `csv_files.TEXT_COLUMNS` as texts, all others as numbers.
 
     Raises:
         UserError: if it is missing, no table, or empty, or lacks one of the columns.

@@ -1,0 +1,255 @@
+"""Experiments on mixtures of Gaussians: every method, where the distribution that it should draw from is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from math import cos, pi, sin
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from nonrobust_guidance.ground_truth import GaussianMixture
+from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, Identity, Stabilizer
+from nonrobust_guidance.guidance.classifier import At
+from nonrobust_guidance.metrics.cells import Method, list_methods
+from nonrobust_guidance.metrics.energy import EnergyDistance
+from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.sampling.denoiser import predict
+from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.sample import sample
+from nonrobust_guidance.schedule import Schedule
+
+SEED = 0
+TARGET = 0
+NARROW, BROAD = 0.05, 0.15
+"""Standard deviations of the components of the class asked for, and of the other's."""
+RESAMPLES, REPEATS = 100, 40
+# Of every method the scales go from too weak to too strong; at x_t, where the chain diverges, they end before numbers
+# overflow. The robust classifier is the exact posterior of the noisy point, the other one that of a clean point.
+_CLEAN_X0: dict[str, Any] = {"classifier": "clean_time", "at": "x0"}
+_ENTRIES: dict[str, dict[str, Any]] = {
+    "unguided": {},
+    "robust_xt": {"classifier": "exact", "at": "xt", "scales": [0.1, 0.3, 1, 3, 10]},
+    "nonrobust_xt": {"classifier": "clean_time", "at": "xt", "scales": [0.003, 0.01, 0.03, 0.1]},
+    "nonrobust_x0": {**_CLEAN_X0, "scales": [0.003, 0.01, 0.03, 0.1, 0.3, 1]},
+    "nonrobust_x0_ema09": {
+        **_CLEAN_X0,
+        "stabilizer": {"name": "ema", "beta": 0.9},
+        "scales": [0.01, 0.03, 0.1, 0.3, 1, 3],
+    },
+    "nonrobust_x0_ema099": {
+        **_CLEAN_X0,
+        "stabilizer": {"name": "ema", "beta": 0.99},
+        "scales": [0.03, 0.1, 0.3, 1, 3, 10],
+    },
+    "nonrobust_x0_adam": {**_CLEAN_X0, "stabilizer": {"name": "adam"}, "scales": [0.03, 0.1, 0.3, 1, 3, 10]},
+    "nonrobust_x0_detached": {**_CLEAN_X0, "at": "x0_detached", "scales": [0.01, 0.03, 0.1, 0.3, 1, 3]},
+}
+_CLASSIFIERS = {"exact": {"noised": True}, "clean_time": {"noised": False}}
+METHODS = {
+    method.name: method for method in list_methods({"classifiers": _CLASSIFIERS, "sampling": {"methods": _ENTRIES}})
+}
+UNGUIDED, ROBUST = METHODS["unguided"], METHODS["robust_xt"]
+STABILIZERS: dict[str, Stabilizer] = {
+    "": Identity(),
+    "ema(beta=0.9)": EMA(0.9),
+    "ema(beta=0.99)": EMA(0.99),
+    "adam": Adam(),
+}
+READINGS = {"exact": ROBUST, "xt": METHODS["nonrobust_xt"], "x0": METHODS["nonrobust_x0"]}
+"""Each posterior at each input that it is shown, by the method that guides with it."""
+
+
+class Outcome(NamedTuple):
+    """What a method at a scale came to."""
+
+    method: Method
+    scale: float
+    points: NDArray[np.float64]
+    """(N, 2)."""
+    distance: Interval
+    """Energy distance to the exact conditional."""
+    class_share: Interval
+    """Share whose exact class is the one asked for."""
+    fullest_share: float
+    """Largest share of one component among the samples of the class asked for."""
+
+
+class Accuracy(NamedTuple):
+    """How often a posterior names the right class at one noise level."""
+
+    reading: str
+    t: int
+    noise_level: float
+    n: int
+    accuracy: Interval
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A mixture and a chain: everything that is measured on them, determined by the seed.
+
+    Attributes:
+        name: what the report calls the mixture.
+        mixture: in the plane, within [-1, 1]; class 0 is asked for.
+        num_samples: of each method at each scale.
+        num_steps: T; the betas are linear from 0.1 / T to 20 / T, so that the chain ends at noise alone.
+        seed: of all noise.
+    """
+
+    name: str
+    mixture: GaussianMixture
+    num_samples: int
+    num_steps: int
+    seed: int = 0
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The noise schedule."""
+        return Schedule.linear(self.num_steps, 0.1 / self.num_steps, 20.0 / self.num_steps)
+
+    @cached_property
+    def exact(self) -> EnergyDistance:
+        """The distance to the exact conditional."""
+        return EnergyDistance(self.mixture.conditional(TARGET))
+
+    @cached_property
+    def floor(self) -> Interval:
+        """Distance of as many exact samples of the conditional."""
+        return self.exact.floor(self.num_samples, REPEATS, self.seed)
+
+    @cached_property
+    def noise(self) -> list[Tensor]:
+        """The noise of all steps, the one that `sample` itself would draw from the seed; shared by all methods."""
+        source = SampleNoise(self.seed, range(self.num_samples), self.mixture.shape)
+        return [source(k) for k in range(self.num_steps + 1)]
+
+    @cached_property
+    def outcomes(self) -> list[Outcome]:
+        """Every method at each of its scales, the unguided chain first."""
+        cells = [(method, scale) for method in METHODS.values() for scale in method.scales]
+        return [self.outcome(*cell) for cell in tqdm(cells, desc=f"ground truth, {self.name}", unit="cell")]
+
+    def guidance(self, method: Method, scale: float) -> ClassifierGuidance:
+        """Return the method's guidance toward the class asked for."""
+        classifier = self.mixture.noisy_classifier(self.schedule) if method.robust else self.mixture.classifier
+        at: At = method.at  # type: ignore[assignment]
+        return ClassifierGuidance(classifier, TARGET, scale, at, stabilizer=STABILIZERS[method.stabilizer])
+
+    def draw(self, method: Method, scale: float) -> Tensor:
+        """Return samples (N, 2, 1, 1) float64."""
+        return sample(
+            self.mixture.denoiser(self.schedule), self.schedule, self.num_samples, shape=self.mixture.shape,
+            guidance=self.guidance(method, scale) if scale else None, noise=self.noise.__getitem__, dtype=torch.float64,
+        )  # fmt: skip
+
+    def outcome(self, method: Method, scale: float) -> Outcome:
+        """Draw samples and measure them."""
+        x = self.draw(method, scale)
+        log_joint = self.mixture.posterior(x, torch.ones(len(x), dtype=torch.float64)).log_joint
+        right = self.mixture.class_scores(log_joint).argmax(1) == TARGET
+        components = torch.bincount(log_joint.argmax(1), minlength=log_joint.shape[1])[self.mixture.labels == TARGET]
+        points = x.reshape(-1, 2).numpy()
+        return Outcome(
+            method,
+            scale,
+            points,
+            self.exact.measure(points, RESAMPLES, self.seed),
+            share_of(right),
+            float(components.max() / components.sum().clamp(min=1)),
+        )
+
+    def chain_error(self, method: Method, scale: float) -> Interval:
+        """Return the distance of a method's samples to what it should draw: the conditional, unguided the mixture."""
+        law = self.exact if scale else EnergyDistance(self.mixture)
+        return law.measure(self.draw(method, scale).reshape(-1, 2).numpy(), RESAMPLES, self.seed)
+
+    @cached_property
+    def convergence(self) -> list[tuple[int, Interval, Interval]]:
+        """For growing T, the errors of the exact guidance at scale 1 and of the unguided chain."""
+        chains = [replace(self, num_steps=int(factor * self.num_steps)) for factor in (0.5, 1, 2, 4)]
+        return [(chain.num_steps, chain.chain_error(ROBUST, 1.0), chain.chain_error(UNGUIDED, 0.0)) for chain in chains]
+
+    def noised(self, level: int) -> tuple[Tensor, Tensor]:
+        """Return exact samples, noised to a level 0 .. T-1 (N, 2, 1, 1), and their classes (N,)."""
+        labels = range(self.mixture.num_classes)
+        shares = [float(self.mixture.weights[self.mixture.labels == label].sum()) for label in labels]
+        counts = [max(1, round(share * self.num_samples)) for share in shares]
+        x0 = torch.cat([self.mixture.sample(counts[label], self.seed + label, label) for label in labels])
+        z = SampleNoise(self.seed, range(len(x0)), self.mixture.shape)(level).double()
+        x_t = self.schedule.add_noise(x0, z, torch.full((len(x0),), level))
+        return x_t, torch.repeat_interleave(torch.tensor(counts))
+
+    def logits(self, reading: str, x_t: Tensor, level: int) -> Tensor:
+        """Return what a posterior says of the noisy points (N, 2, 1, 1), logits (N, number of classes)."""
+        t = torch.full((len(x_t),), level)
+        if reading == "exact":
+            return self.mixture.noisy_classifier(self.schedule)(x_t, t)
+        if reading == "xt":
+            return self.mixture.classifier(x_t)
+        output, alpha_bar = self.mixture.denoiser(self.schedule)(x_t, t), float(self.schedule.alpha_bars[level])
+        return self.mixture.classifier(self.schedule.predict(output, x_t, alpha_bar).x0_hat)
+
+    def accuracies(self, num_levels: int = 15) -> Iterator[Accuracy]:
+        """Yield how often each posterior names the right class of noised points, over the noise levels."""
+        amplitudes = (1 - self.schedule.alpha_bars).sqrt().numpy()
+        wanted = np.linspace(amplitudes[0], amplitudes[-1], num_levels)
+        for level in np.unique(np.abs(amplitudes[:, None] - wanted).argmin(0)).tolist():
+            x_t, labels = self.noised(level)
+            noise_level = float(amplitudes[level])
+            for reading in READINGS:
+                right = self.logits(reading, x_t, level).argmax(1) == labels
+                yield Accuracy(reading, level, noise_level, len(right), share_of(right))
+
+    @cached_property
+    def under_noise(self) -> list[Accuracy]:
+        """The accuracies over the noise levels."""
+        return list(self.accuracies())
+
+    @property
+    def telling_level(self) -> int:
+        """The level at which the clean-time posterior at x_t is furthest behind the exact one."""
+        exact, clean = ({a.t: a.accuracy.value for a in self.under_noise if a.reading == r} for r in ("exact", "xt"))
+        return max(exact, key=lambda t: exact[t] - clean[t])
+
+    def gradients(self, method: Method, x_t: Tensor, level: int) -> Tensor:
+        """Return a method's gradients (N, 2) at noisy points (N, 2, 1, 1), before any stabilizer."""
+        network = partial(predict, self.mixture.denoiser(self.schedule), self.schedule, clip=True, autocast=None)
+        transition = list(self.schedule.transitions())[-1 - level]
+        return self.guidance(method, 1.0).evaluate(network, x_t, transition)[1].reshape(-1, 2)
+
+
+def share_of(right: Tensor) -> Interval:
+    """Return the share of the points (N,) that are right, with Wilson's interval."""
+    successes = int(right.sum())
+    return Interval(successes / len(right), *wilson_interval(successes, len(right)))
+
+
+def experiments(num_samples: int, num_steps: int, seed: int = 0) -> list[Experiment]:
+    """Return the two experiments: components in a ring, where nothing tells them apart, and scattered ones."""
+    mixtures = {"ring": ring(), "scattered": scattered()}
+    return [Experiment(name, mixture, num_samples, num_steps, seed) for name, mixture in mixtures.items()]
+
+
+def ring() -> GaussianMixture:
+    """Return eight components around a circle, the classes in turn."""
+    means = [(0.7 * cos(i * pi / 4), 0.7 * sin(i * pi / 4)) for i in range(8)]
+    return interleaved(means, [i % 2 for i in range(8)])
+
+
+def scattered() -> GaussianMixture:
+    """Return four components of the class asked for among five others, in no order."""
+    own = [(-0.6, 0.55), (0.65, 0.2), (0.35, -0.6), (-0.3, -0.7)]
+    others = [(0.1, 0.65), (-0.15, -0.05), (-0.65, -0.2), (0.7, 0.75), (0.3, 0.1)]
+    return interleaved([*own, *others], [TARGET] * len(own) + [1] * len(others))
+
+
+def interleaved(means: list[tuple[float, float]], labels: list[int]) -> GaussianMixture:
+    """Return equally likely round components, narrow ones for the class asked for and broad ones for the other."""
+    return GaussianMixture(means, [NARROW**2 if label == TARGET else BROAD**2 for label in labels], labels=labels)

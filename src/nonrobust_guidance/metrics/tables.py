@@ -1,0 +1,119 @@
+"""The files of a run's results: what each holds, what names a row of it, and what a reader of it relies on.
+
+One list serves whoever writes, gathers, reads, compares, publishes or links them. The texts that Snakemake's own report
+shows under a table are in workflow/report, under the table's name.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+CELL = ("method", "scale", "target", "seed")
+ENDS = ("", "_low", "_high")
+"""What follows a number's name in the names of its column and of those of its interval's ends."""
+QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
+"""What is measured of the gradients along a trajectory."""
+
+
+def with_ends(*names: str) -> tuple[str, ...]:
+    """Return the columns of these numbers and of their intervals."""
+    return tuple(f"{name}{end}" for name in names for end in ENDS)
+
+
+class ResultFile(NamedTuple):
+    """A file in the folder of a run's results.
+
+    Attributes:
+        name: of the file.
+        holds: what is in it, for a reader.
+        key: columns that together name a row; empty for what is no table.
+        required: further columns that the report relies on in every run; settings may add others.
+        published: whether git and DVC hold it for a published run.
+        compared: whether an audit compares its rows with the published ones.
+    """
+
+    name: str
+    holds: str
+    key: tuple[str, ...] = ()
+    required: tuple[str, ...] = ()
+    published: bool = True
+    compared: bool = True
+
+    @property
+    def columns(self) -> list[str]:
+        """All columns that a reader relies on."""
+        return [*self.key, *self.required]
+
+
+METRICS = ResultFile(
+    "metrics.csv",
+    "a row for each method, scale, target and seed, with all its numbers",
+    CELL,
+    (
+        *("n", "accuracy_self", "accuracy_heldout", "none_share", "warning"),
+        *(f"probability_{judge}_{what}" for judge in ("self", "heldout") for what in ("mean", "std")),
+    ),
+)
+PROVENANCE = ResultFile(
+    "provenance.csv",
+    "for each of these rows the hashes of the data, checkpoints, settings and code that made it",
+    CELL,
+    # Code that changed without changing a number shall not fail an audit.
+    compared=False,
+)
+MODELS = ResultFile("models.json", "how each training ended", compared=False)
+NOISE_ACCURACY = ResultFile(
+    "noise_accuracy.csv",
+    "each classifier's accuracy over the noise level",
+    ("classifier", "at", "t"),
+    ("n", *with_ends("accuracy"), "probability_mean", "probability_low", "probability_high"),
+)
+SENSITIVITY = ResultFile(
+    "sensitivity.csv",
+    "how much logits and gradients change along the forward process",
+    ("classifier", "at", "quantity", "stabilizer", "t"),
+    ("n", *with_ends("ratio", "relative_change")),
+)
+TRAJECTORIES = ResultFile(
+    "trajectories.csv",
+    "how the gradient moves along guided trajectories, step by step",
+    (*CELL, "k"),
+    ("t", "n", *with_ends("cosine", "cosine_stabilized", "survival", "survival_raw")),
+)
+SIGNATURES = ResultFile(
+    "signatures.csv",
+    "colour shift, fooled and erased samples, and shifts of known factors",
+    CELL,
+    (
+        *("n", "accepted_n"),
+        *(f"{name}_shift{end}" for name in ("colour", "median", "saturation") for end in (*ENDS, "_real")),
+        *(f"{name}_share{end}" for name in ("fooled", "none", "blank") for end in (*ENDS, "_real")),
+    ),
+)
+FACTORS = ResultFile(
+    "factors.csv",
+    "position, size and rotation of single samples and of real images",
+    (*CELL, "index"),
+    ("accepted", "judged", "fooled", "colour_shift", "contrast"),
+    # It is the largest, and nothing in it has an interval.
+    published=False,
+)
+GROUND_TRUTH = ResultFile(
+    "ground_truth.csv",
+    "how close every method comes on mixtures of Gaussians, and how often each posterior is right there",
+    ("mixture", "quantity", "method", "classifier", "at", "scale", "steps", "t"),
+    ("noise_level", "n", *with_ends("value")),
+    # The published run was made before this table.
+    published=False,
+)
+GROUND_TRUTH_DRAWN = ResultFile(
+    "ground_truth.npz", "samples of these methods, and what the posteriors say over the plane", published=False
+)
+
+RESULT_FILES = (
+    *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
+)
+"""In the order of a reader."""
+PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
+COMPARED = {file.name: file for file in PUBLISHED if file.compared}

@@ -1,0 +1,172 @@
+"""Deciding what the paper says of the classifiers themselves: their accuracy under noise, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from nonrobust_guidance.metrics.intervals import Interval, difference, mean_of
+from nonrobust_guidance.report.claims.verdict import Finding, Groups, any_of, decide, missing, side
+from nonrobust_guidance.report.results import Outcome, Results, best
+from nonrobust_guidance.report.wording import X_T, listed, number, percent, quantity
+
+MOST_LEVELS = 0.5
+"""A gradient is called unstable along the forward process if it is so at more than this share of the noise levels,
+since the claim is about the process as a whole and at its ends all classifiers see nearly the same."""
+
+CHANGES = {"ratio": "per unit of change of the image", "relative_change": "in relation to its own length"}
+
+
+class Evidence(NamedTuple):
+    """Evidence for a claim (1), against it (-1) or neither (0), in words."""
+
+    sign: int
+    words: str
+
+
+def under_noise(groups: Groups) -> Finding:
+    """Decide whether there is a level at which the one has lost half of its lead over chance, and the other not.
+
+    Supported where at some level the non-robust classifier's interval on x_t lies below its mark, halfway from chance
+    to its own accuracy at the cleanest level, and the robust one's above its own. Not supported where there is none
+    and the non-robust one's lies above its mark wherever the robust one's does.
+    """
+    results, noise = groups.results, groups.results.noise
+    robust, weak = (noise_curve(results, robust=kind) for kind in (True, False))
+    levels = sorted(set(robust) & set(weak))
+    if not levels:
+        return missing("robust and non-robust classifier under noise")
+    first, chance = levels[0], 1 / max(2, len(results.classes))
+    robust_sides, weak_sides = (
+        {t: side(curve[t], (chance + curve[first].value) / 2) for t in levels} for curve in (robust, weak)
+    )
+    kept = [t for t in levels if robust_sides[t] > 0]
+    lost = [t for t in kept if weak_sides[t] < 0]
+    sign = 1 if lost else -1 if kept and all(weak_sides[t] > 0 for t in kept) else 0
+    shown = max(kept or levels, key=lambda t: robust[t].value - weak[t].value)
+    return Finding(
+        decide(sign),
+        f"At t = {shown} of {int(noise['t'].max()) + 1} the non-robust classifier is right on {percent(weak[shown])} "
+        f"of {int(noise['n'].max())} noised test images and the robust one on {percent(robust[shown])}, against "
+        f"{percent(weak[first])} and {percent(robust[first])} at t = {first}; at {len(kept)} of {len(levels)} levels "
+        f"the robust one keeps more than half its lead over chance, and at {len(lost)} of them the non-robust one has "
+        "lost that.",
+    )
+
+
+def noise_curve(results: Results, robust: bool) -> dict[int, Interval]:
+    """Return the accuracy on x_t by level of the run's first guide that is robust, or not; empty for none."""
+    rows = rows_of_guide(results, results.noise, robust)
+    return {} if rows is None else curve_of(rows[rows["at"] == "xt"], "accuracy")
+
+
+def rows_of_guide(results: Results, table: pd.DataFrame, robust: bool) -> pd.DataFrame | None:
+    """Return a table's rows of the first classifier in it that is robust, or not; the judge is neither."""
+    guides = {
+        name: bool(entry.get("noised"))
+        for name, entry in results.config["classifiers"].items()
+        if name != results.config["metrics"]["judge"]
+    }
+    names = [name for name in dict.fromkeys(table["classifier"]) if guides.get(name) == robust]
+    return table[table["classifier"] == names[0]] if names else None
+
+
+def curve_of(rows: pd.DataFrame, column: str) -> dict[int, Interval]:
+    """Return a column with its intervals by noise level; levels without a number are left out."""
+    columns = [rows[f"{column}{end}"].astype(float) for end in ("", "_low", "_high")]
+    curve = {int(t): Interval(*ends) for t, *ends in zip(rows["t"], *columns, strict=True)}
+    return {t: interval for t, interval in curve.items() if interval.value == interval.value}
+
+
+def unstable_gradients(groups: Groups) -> Finding:
+    """Decide whether the non-robust classifier's gradient at x_t moves more than the robust one's.
+
+    Along the forward process and along guided trajectories, as far as the run has them: supported where one of them
+    says so and neither the opposite.
+    """
+    found = [sign for sign in (along_forward_process(groups), along_trajectories(groups)) if sign]
+    if not found:
+        return missing(f"table of gradients of a robust and a non-robust classifier at {X_T}")
+    return Finding(decide(any_of(part.sign for part in found)), " ".join(part.words for part in found))
+
+
+def along_forward_process(groups: Groups) -> Evidence | None:
+    """Compare how much both gradients change from one noise level to the next, level by level.
+
+    The quotient is the paper's measure, but is larger for a classifier with longer gradients, so the change relative
+    to their own length decides as well.
+    """
+    table = groups.results.sensitivity
+    if table is None:
+        return None
+    chosen = table[(table["at"] == "xt") & (table["quantity"] == "gradient") & (table["stabilizer"] == "")]
+    robust, weak = (rows_of_guide(groups.results, chosen, robust=kind) for kind in (True, False))
+    if robust is None or weak is None:
+        return None
+    found = [
+        compare_levels(curve_of(weak, column), curve_of(robust, column), words) for column, words in CHANGES.items()
+    ]
+    signs, parts = [part.sign for part in found if part], [part.words for part in found if part]
+    if not parts:
+        return None
+    return Evidence(
+        any_of(signs),
+        f"Along the forward process of {int(chosen['n'].max())} test images its gradient changes more than the robust "
+        f"one's {listed(parts)}.",
+    )
+
+
+def compare_levels(weak: Mapping[int, Interval], robust: Mapping[int, Interval], words: str) -> Evidence | None:
+    """Return whether the one is above the other at most levels, and in words; None where they share no level."""
+    levels = sorted(set(robust) & set(weak))
+    if not levels:
+        return None
+    signs = [side(difference(weak[t], robust[t]), 0) for t in levels]
+    more, less, most = signs.count(1), signs.count(-1), MOST_LEVELS * len(levels)
+    middle = levels[len(levels) // 2]
+    return Evidence(
+        1 if more > most else -1 if less > most else 0,
+        f"{words} at {more} of {len(levels)} noise levels and less at {less} (at t = {middle}: "
+        f"{quantity(weak[middle])} against {quantity(robust[middle])})",
+    )
+
+
+def along_trajectories(groups: Groups) -> Evidence | None:
+    """Compare the cosine between successive gradients of both where they guide on x_t, at their best scales."""
+    table = groups.results.trajectories
+    if table is None:
+        return None
+    robust, weak = (
+        [(o, cosine_of(groups, table, o)) for o in outcomes]
+        for outcomes in ([o for o in groups.robust if o.method.at == "xt"], groups.at_xt)
+    )
+    strong, other = best_recorded(robust), best_recorded(weak)
+    if not strong or not other:
+        return None
+    rows = groups.results.select(table, other[0].method, other[0].scale, groups.targets)
+    n = int(rows.groupby("k")["n"].sum().max())
+    return Evidence(
+        side(difference(strong[1], other[1]), 0),
+        f"From step to step of {n} guided trajectories, the cosine between its gradients is {number(other[1])} with "
+        f"{groups.name(other[0])}, against {number(strong[1])} with {groups.name(strong[0])}.",
+    )
+
+
+def cosine_of(groups: Groups, table: pd.DataFrame, outcome: Outcome) -> Interval | None:
+    """Return the mean cosine between successive raw gradients of a cell, over steps, seeds and targets.
+
+    Steps of the same trajectories depend on each other, so over steps the ends of the intervals are averaged, as if
+    they did so entirely, which makes the interval too wide rather than too narrow; seeds and targets are independent.
+    """
+    rows = groups.results.select(table, outcome.method, outcome.scale, groups.targets).dropna(subset=["cosine"])
+    columns = ["cosine", "cosine_low", "cosine_high"]
+    parts = [Interval(*map(float, part[columns].mean())) for _, part in rows.groupby(["target", "seed"])]
+    return mean_of(parts) if parts else None
+
+
+def best_recorded(pairs: Sequence[tuple[Outcome, Interval | None]]) -> tuple[Outcome, Interval] | None:
+    """Return, of the outcomes that come with a number, the best one and its number."""
+    found = {id(outcome): (outcome, interval) for outcome, interval in pairs if interval is not None}
+    return found[id(best([outcome for outcome, _ in found.values()]))] if found else None

@@ -1,0 +1,60 @@
+"""What was run, with what and where, as rows of text under the names of their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nonrobust_guidance import provenance
+from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.report.results import Results
+from nonrobust_guidance.report.wording import listed
+
+Row = dict[str, str]
+
+
+def what_was_run(results: Results) -> list[Row]:
+    """Return a row a fact: data, models, sampling, judging, and where and with what this report was made."""
+    config = results.config
+    sampling, metrics, diffusion = config["sampling"], config["metrics"], config["diffusion"]
+    schedule, features = diffusion["schedule"], [space.words for space in list_spaces(config)]
+    facts = {
+        "data": f"{config['dataset']['name']}: {', '.join(results.classes)}",
+        "diffusion model": f"{diffusion['name']}: T = {schedule['num_steps']}, betas {schedule['beta_start']:g} to "
+        f"{schedule['beta_end']:g}{trained(diffusion)}",
+        **{f"classifier {name}": describe_classifier(entry) for name, entry in config["classifiers"].items()},
+        "sampling": f"{sampling['sampler']}, {sampling['steps']} steps, {sampling['num_samples']} images a cell, seeds "
+        f"{', '.join(map(str, sampling['seeds']))}, targets {listed(results.targets)}",
+        "judged by": f"{metrics['judge']}, which guides no method; distances in features of {listed(features)}, "
+        f"{metrics['bootstrap']['resamples']} bootstrap resamples",
+        "cells": f"{len(results.metrics)} rows in metrics.csv, of {count_images(results)} images",
+        "report made on": provenance.device(),
+        "with": provenance.versions(),
+        "commit": provenance.commit(),
+    }
+    return [{"what": what, "value": value} for what, value in facts.items() if value]
+
+
+def count_images(results: Results) -> int:
+    """Return how many images were drawn; unguided ones are scored against every target, and drawn once."""
+    rows = results.metrics
+    free = rows["method"].isin([method.name for method in results.unguided])
+    return int(rows[~free]["n"].sum() + rows[free].drop_duplicates(["method", "seed"])["n"].sum())
+
+
+def describe_classifier(entry: Mapping[str, Any]) -> str:
+    """Return a classifier's architecture and training in words."""
+    images = "noised" if entry.get("noised") else "clean"
+    return f"{entry['architecture']}, trained on {images} images{trained(entry)}"
+
+
+def trained(entry: Mapping[str, Any]) -> str:
+    """Return a model's training, or where its published weights are from, in words."""
+    training, source = entry.get("training"), entry.get("source")
+    if source:
+        place = next(source[key] for key in ("repository", "url", "folder") if key in source)
+        revision = f" at revision {source['revision']}" if source.get("revision") else ""
+        return f", published weights of {place}{revision}"
+    if not training:
+        return ""
+    return f", {training['steps']} steps of batch {training['batch_size']}, seed {training['seed']}"

@@ -1,0 +1,87 @@
+"""The pages of the report: what each is about and reads. Each has a folder here and a notebook of the same name.
+
+The one list of them serves the workflow, which renders them, and the index, which links them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from nonrobust_guidance.metrics.tables import (
+    FACTORS,
+    GROUND_TRUTH,
+    GROUND_TRUTH_DRAWN,
+    METRICS,
+    NOISE_ACCURACY,
+    SENSITIVITY,
+    SIGNATURES,
+    TRAJECTORIES,
+    ResultFile,
+)
+
+
+class Page(NamedTuple):
+    """A page of the report.
+
+    Attributes:
+        name: of the page, of its notebook and of its folder.
+        shows: what is on it, for a reader.
+        reads: files of the run's results.
+        samples: whether it shows samples.
+        configured: whether it depends on the configuration; else it does on what it reads alone.
+        asked_by: keys of the section ``report``, of which one has to say something for the run to have the page; empty
+            if every run has it.
+    """
+
+    name: str
+    shows: str
+    reads: tuple[ResultFile, ...]
+    samples: bool = False
+    configured: bool = True
+    asked_by: tuple[str, ...] = ()
+
+    def settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return what the page depends on beside what it reads."""
+        return config if self.configured else {}
+
+
+PAGES = (
+    Page(
+        "sampling",
+        "what each way of guiding draws: accuracy and distance to real images, at every scale, with samples side by "
+        "side",
+        (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+        samples=True,
+    ),
+    Page(
+        "gradients",
+        "what the classifiers see and say under noise: accuracy, and how much their gradients move",
+        (NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES),
+    ),
+    Page(
+        "signatures",
+        "what guidance does wrong where it fails: colours, lost features, balls moved, shrunk or erased",
+        (METRICS, NOISE_ACCURACY, SIGNATURES, FACTORS),
+        samples=True,
+    ),
+    Page(
+        "ablation",
+        "what each part of a method does: one setting changed at a time, and other runs",
+        (METRICS, NOISE_ACCURACY),
+        asked_by=("ablation_of", "beside"),
+    ),
+    Page(
+        "ground_truth",
+        "every method on data whose conditional distribution is a formula, so that errors are its own",
+        (GROUND_TRUTH, GROUND_TRUTH_DRAWN),
+        configured=False,
+    ),
+)
+"""In the order of a reader."""
+
+
+def pages_of(config: Mapping[str, Any]) -> dict[str, Page]:
+    """Return the pages of a run by name."""
+    asked = config["report"]
+    return {page.name: page for page in PAGES if not page.asked_by or any(asked[key] for key in page.asked_by)}

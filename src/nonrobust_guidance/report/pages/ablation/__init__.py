@@ -1,0 +1,1 @@
+"""The page on what each part of a method does."""

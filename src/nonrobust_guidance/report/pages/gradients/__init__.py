@@ -1,0 +1,1 @@
+"""The page on the gradients of the classifiers."""

@@ -1,0 +1,1 @@
+"""The page on what each way of guiding draws."""

@@ -1,0 +1,1 @@
+"""The page on how guidance fails."""

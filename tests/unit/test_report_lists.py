@@ -1,0 +1,57 @@
+"""The lists of result files and of pages, held against what is published, recorded and laid out beside them."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from nonrobust_guidance.audit.record import SUMMARY
+from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
+from nonrobust_guidance.report.pages import PAGES, pages_of
+
+ROOT = Path(__file__).parents[2]
+TABLES = [file for file in RESULT_FILES if file.key]
+
+
+def test_what_is_published_is_what_git_and_dvc_hold() -> None:
+    names = {file.name for file in PUBLISHED} | {SUMMARY}
+    assert names == {path.name for path in (ROOT / "published" / "default").iterdir()}
+    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["metrics"]
+    recorded = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]
+    assert names == {Path(path).name for path in recorded if path.startswith("published/")}
+
+
+@pytest.mark.parametrize("file", [file for file in PUBLISHED if file.key], ids=lambda file: file.name)
+def test_a_published_table_has_the_columns_and_its_key_names_one_row(file: ResultFile) -> None:
+    table = pd.read_csv(ROOT / "published" / "default" / file.name)
+    assert set(file.columns) <= set(table.columns)
+    assert not table.duplicated(list(file.key)).any()
+
+
+def test_an_audit_compares_tables_whose_rows_have_names() -> None:
+    assert list(COMPARED) == [name for name, file in COMPARED.items() if file.key and file.published]
+
+
+def test_every_table_and_page_has_its_parts() -> None:
+    captions = {path.stem for path in (ROOT / "workflow" / "report").glob("*.rst")}
+    assert {Path(file.name).stem for file in TABLES} - captions <= {"provenance"}
+    assert {page.name for page in PAGES} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
+    folders = {path.name for path in (ROOT / "src/nonrobust_guidance/report/pages").iterdir() if path.is_dir()}
+    assert {page.name for page in PAGES} | {"index"} == folders - {"__pycache__"}
+
+
+@pytest.mark.parametrize(
+    ("report", "has"),
+    [
+        ({"ablation_of": [], "beside": []}, False),
+        ({"ablation_of": ["a"], "beside": []}, True),
+        ({"ablation_of": [], "beside": ["b"]}, True),
+    ],
+)
+def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str, list[str]], has: bool) -> None:
+    config = {"report": report}
+    found = pages_of(config)
+    assert ("ablation" in found) == has
+    assert found["ground_truth"].settings(config) == {}
+    assert found["sampling"].settings(config) is config
