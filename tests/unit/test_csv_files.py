@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nonrobust_guidance.audit.record import RECORDED, record_results
+from nonrobust_guidance.audit.record import record_results
 from nonrobust_guidance.csv_files import read_numbers, read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.gather import gather_scores
+from nonrobust_guidance.metrics.tables import PUBLISHED
 
 PACKAGE = Path(__file__).parents[2] / "src" / "nonrobust_guidance"
 READERS = {"read_csv", "read_table", "DictReader", "reader", "loadtxt", "genfromtxt"}
@@ -22,8 +23,8 @@ def write_metrics(path: Path, names: list[str]) -> None:
 
 
 def test_what_dvc_shows_has_an_entry_for_every_class(tmp_path):
-    for name in RECORDED:
-        (tmp_path / name).write_text("")
+    for file in PUBLISHED:
+        (tmp_path / file.name).write_text("")
     write_metrics(tmp_path / "metrics.csv", NAMES)
     record_results(tmp_path, tmp_path / "published")
     shown = json.loads((tmp_path / "published" / "metrics.json").read_text())
@@ -61,10 +62,12 @@ def test_what_is_no_table_is_named_in_one_sentence(tmp_path, content):
         read_numbers(path, "make this run")
 
 
-def test_nothing_reads_tables_another_way():
+def test_nothing_reads_a_runs_tables_another_way():
+    # What the stage data reads are lists of others, such as CelebA's.
     calls = [
         (file.relative_to(PACKAGE).as_posix(), node.attr)
         for file in PACKAGE.rglob("*.py")
+        if not file.is_relative_to(PACKAGE / "data")
         for node in ast.walk(ast.parse(file.read_text()))
         if isinstance(node, ast.Attribute)
         and node.attr in ("read_csv", "DictReader", "reader", "loadtxt", "genfromtxt")
