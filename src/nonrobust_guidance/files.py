@@ -22,6 +22,8 @@ _REMEDIES = {
     **dict.fromkeys((errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ESTALE), _ELSEWHERE),
 }
 
+_OF_WRITING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
 
 def expand_path(text: str, key: str) -> Path:
     """Return the path that a run file names: ``~`` is the home folder, ``$NAME`` a variable of the environment.
@@ -92,7 +94,8 @@ def refusal(error: Exception, path: Path | None = None) -> str | None:
     number = int(quoted[1]) if quoted else number
     if number not in _REMEDIES:
         return None
-    elsewhere = isinstance(named, str | bytes | os.PathLike) and Path(os.fsdecode(named))
-    if path and not (elsewhere and not elsewhere.is_relative_to(path.parent)):
-        return f"{path} cannot be written ({os.strerror(number)}); {_REMEDIES[number]}"
-    return f"{elsewhere or 'a file'} cannot be used ({os.strerror(number)}); {_REMEDIES[number]}"
+    about = Path(os.fsdecode(named)) if isinstance(named, str | bytes | os.PathLike) else None
+    if path and (about is None or about.is_relative_to(path.parent)):
+        about = path
+    verb = "written" if about == path or number in _OF_WRITING else "used"
+    return f"{about or 'a file'} cannot be {verb} ({os.strerror(number)}); {_REMEDIES[number]}"

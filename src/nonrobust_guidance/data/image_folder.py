@@ -24,7 +24,6 @@ from nonrobust_guidance.data.pictures import (
 )
 from nonrobust_guidance.data.storage import Example
 from nonrobust_guidance.errors import UserError, printable
-from nonrobust_guidance.fetching import sha256_of
 
 NEEDED = {"train": 2, "test": 2}
 """Images of each class: a covariance is of two, of training images as of test images, which any class's may be."""
@@ -171,7 +170,7 @@ class ImageFolder:
         alike = [same for size, same in by_size.items() if size and len(same) > 1]
         by_content = defaultdict[str, list[_Listed]](list)
         for one in (one for same in alike for one in same):
-            by_content[sha256_of(one.path)].append(one)
+            by_content[hashlib.sha256(self._digest.read(one.path)).hexdigest()].append(one)
         dropped = set()
         for same in by_content.values():
             is_clear = len({one.label for one in same}) == 1

@@ -61,18 +61,20 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     from papermill.exceptions import PapermillExecutionError
 
     failed = output.with_suffix(".failed.ipynb")
-    with tempfile.TemporaryDirectory() as scratch, this_interpreter_as_kernel(Path(scratch)):
-        draft = Path(scratch) / output.name
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        naming(draft := Path(scratch) / output.name),
+        this_interpreter_as_kernel(Path(scratch)),
+    ):
         try:
-            with naming(draft):
-                papermill.execute_notebook(
-                    str(notebook),
-                    str(draft),
-                    dict(parameters),
-                    kernel_name="python3",
-                    language="python",
-                    progress_bar=sys.stderr.isatty(),
-                )
+            papermill.execute_notebook(
+                str(notebook),
+                str(draft),
+                dict(parameters),
+                kernel_name="python3",
+                language="python",
+                progress_bar=sys.stderr.isatty(),
+            )
         except PapermillExecutionError as error:
             write_atomically(failed, lambda path: path.write_bytes(draft.read_bytes()))
             if error.ename == UserError.__name__:
