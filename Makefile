@@ -68,10 +68,10 @@ format: $(INSTALLED) ## Format code, workflow and notebooks
 	@$(RUN) nbstripout notebooks/*.ipynb
 
 $(INSTALLED): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: $(PYTHON) is Python " + sys.version.split()[0] \
-	    + ", but 3.11 or later is needed; name one with make PYTHON=...")'
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: " + sys.argv[1] + " is Python " \
+	    + sys.version.split()[0] + ", but 3.11 or later is needed; name one with make PYTHON=...")' "$(PYTHON)"
 	@echo "Installing into $(VENV): several GB, some minutes the first time ..."
-	@$(PYTHON) -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@$(PIP) install --require-hashes --requirement requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -26,7 +26,7 @@ rule render_page:
         "Rendering the notebook {input.notebook}"
     shell:
         "nonrobust-guidance render-page --config {params.config} --results {params.results}"
-        " --notebook {input.notebook} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+        " --notebook {input.notebook:q} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule render_index:
