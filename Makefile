@@ -5,8 +5,11 @@ INSTALLED := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 
+# Git's hooks set these, for another repository than the one that this is.
+unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
+
 .DEFAULT_GOAL := help
-.PHONY: help environment reproduce retrain audit publish test test-browser test-cluster lint format
+.PHONY: help clone environment reproduce retrain audit publish test test-browser test-cluster lint format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -22,18 +25,22 @@ retrain: $(INSTALLED) ## Run the main job from nothing, all training included
 	@$(RUN) snakemake --forceall --config replace=all
 	@echo "The report is results/default/report/index.html; open it in a browser."
 
-audit: $(INSTALLED) ## Make the published results again in a clone of the last commit, and compare
+audit: clone $(INSTALLED) ## Make the published results again in a clone of the last commit, and compare
 	@git diff --quiet HEAD || echo "This audits the last commit; what changed since is not in it." >&2
 	@rm -rf audit && git clone --quiet . audit
 	@cd audit && export PYTHONPATH="$$PWD/src" && $(RUN) && export PATH \
 	    && dvc pull && dvc repro && nonrobust-guidance audit --config config/default.yaml
 
-publish: $(INSTALLED) ## Record checkpoints and results for Git and DVC, if they are clean
+publish: clone $(INSTALLED) ## Record checkpoints and results for Git and DVC, if they are clean
 	@git diff --quiet HEAD || { echo "error: the working tree has changes; commit them first" >&2; exit 1; }
 	@$(RUN) && export PATH && nonrobust-guidance check-publishable --config config/default.yaml \
 	    && dvc commit --force data.dvc && dvc repro && rm -rf shipped/files && dvc push
 	@[ "$$(du -sk shipped | cut -f1)" -le 25600 ] || { echo "error: shipped/ holds more than 25 MB" >&2; exit 1; }
 	@echo "To publish: git add data.dvc dvc.lock published shipped && git commit; then make audit"
+
+clone:
+	@[ -e .git ] && git rev-parse --quiet --verify HEAD >/dev/null || { echo "error: an audit and a publication are of the" \
+	    "last commit, and here is none that git can read; call them in a clone of the project, with git installed" >&2; exit 1; }
 
 test: $(INSTALLED) ## Run all tests
 	@$(RUN) pytest

@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+# Git's hooks set these, and they would name that repository in place of the one that a file is in.
+OF_ANOTHER_CHECKOUT = {f"GIT_{what}" for what in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY")}
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
@@ -45,16 +47,38 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def commit(file: Path = Path(__file__)) -> str:
     """Return the commit of the git checkout that a file is part of, with ``-dirty`` where it was changed since.
 
-    Empty where the file is in none, or is in one that does not track it, as an installed package is.
+    Where the file is in none, or in one that does not track it, as an installed package is, or that git cannot read,
+    it is ``unknown:`` and why.
     """
     try:
-        for command in (["ls-files", "--error-unmatch", file.name], ["describe", "--always", "--dirty", "--exclude=*"]):
-            result = subprocess.run(
-                ["git", "-C", str(file.parent), *command], check=True, capture_output=True, text=True, timeout=20
-            )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return result.stdout.strip()
+        git("ls-files", "--error-unmatch", file.name, folder=file.parent)
+        return git("describe", "--always", "--dirty", "--exclude=*", folder=file.parent).decode().strip()
+    except (OSError, subprocess.SubprocessError) as error:
+        return f"unknown: {why_git_failed(error)}"
+
+
+def git(*arguments: str, folder: Path = Path()) -> bytes:
+    """Return what git prints about the checkout that a folder is in.
+
+    Raises:
+        OSError: if git cannot be started.
+        subprocess.SubprocessError: if it fails or does not answer.
+    """
+    here = {name: value for name, value in os.environ.items() if name not in OF_ANOTHER_CHECKOUT}
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=here | {"LC_ALL": "C"}, check=True, capture_output=True, timeout=60
+    ).stdout
+
+
+def why_git_failed(error: Exception) -> str:
+    """Return in words why git could not say what it was asked about a checkout."""
+    if isinstance(error, OSError):
+        return "git is not installed"
+    if isinstance(error, subprocess.CalledProcessError):
+        if b"dubious ownership" in error.stderr:
+            return "git refuses a checkout of another user"
+        return "this is not in a Git checkout"
+    return "git does not answer"
 
 
 @cache

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 import yaml
+from release import CODE, OF_DVC, unpack_release
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ("--config", "config/tiny.yaml")
@@ -64,11 +65,7 @@ def published(finished: Path, made_once: Any) -> Path:
 
 def publish(finished: Path, directory: Path) -> None:
     """Lay out the repository, and publish what is left of the complete run."""
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
-    for name in filter(None, tracked.stdout.split("\0")):
-        if not name.startswith(("docs/", "tests/", "published/", "shipped/", "dvc.lock")) and (ROOT / name).is_file():
-            (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, directory / name)
+    unpack_release(directory, (*CODE, *OF_DVC))
     config = yaml.safe_load((directory / "config/tiny.yaml").read_text())
     methods = config["sampling"]["methods"]
     config["sampling"]["methods"] = {name: methods[name] for name in METHODS}

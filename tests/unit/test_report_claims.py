@@ -237,7 +237,7 @@ def test_the_commit_is_that_of_a_checkout_which_tracks_the_file(tmp_path: Path) 
     file = tmp_path / "code.py"
     file.write_text("a = 1\n")
     git("init")
-    assert provenance.commit(file) == ""
+    assert provenance.commit(file) == "unknown: this is not in a Git checkout"
     git("add", "code.py")
     git("commit", "-m", "one")
     assert git("rev-parse", "HEAD").startswith(provenance.commit(file))
@@ -246,7 +246,7 @@ def test_the_commit_is_that_of_a_checkout_which_tracks_the_file(tmp_path: Path) 
     assert provenance.commit(file).endswith("-dirty")
     installed = tmp_path / "installed.py"
     installed.write_text("")
-    assert provenance.commit(installed) == ""
+    assert provenance.commit(installed) == "unknown: this is not in a Git checkout"
 
 
 def test_a_processor_without_a_name_has_none(tmp_path: Path) -> None:

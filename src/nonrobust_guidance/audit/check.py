@@ -19,7 +19,7 @@ from nonrobust_guidance.audit.comparison import (
 )
 from nonrobust_guidance.audit.integrity import find_changed
 from nonrobust_guidance.audit.page import render_audit
-from nonrobust_guidance.audit.tracked import committed
+from nonrobust_guidance.audit.tracked import committed, require_commit
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
@@ -43,6 +43,7 @@ def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Pat
     Raises:
         UserError: if a file is not what was published, a row is different, or there is nothing to compare.
     """
+    require_commit()
     changed = list(find_changed(config, results_folder, published_folder))
     before = {name: published_table(published_folder / name) for name in COMPARED}
     after = {name: read_texts(results_folder / name, REMEDY) for name in COMPARED}

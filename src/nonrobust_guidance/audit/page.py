@@ -40,7 +40,7 @@ def render_audit(run: str, compared: Sequence[Compared], changed: Sequence[str],
         "<h1>Audit</h1>",
         paragraph_html(answer, "answer"),
         paragraph_html(
-            f"The published tables are those of commit {commit() or 'unknown'}; the others were made here, on "
+            f"The published tables are those of commit {commit()}; the others were made here, on "
             f"{device()}, with {versions()}."
         ),
         "<h2>Files</h2>",

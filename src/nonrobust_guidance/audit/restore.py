@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import subprocess
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, read_data_file, read_file
 from nonrobust_guidance.cards import CARD_FILE, read_card
-from nonrobust_guidance.errors import UserError, missing_program
+from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.trainings import checkpoint_settings, mismatches
 
 
@@ -50,19 +50,27 @@ def require_publishable(config: Mapping[str, Any]) -> None:
         path = folder / "checkpoints" / name / CARD_FILE
         card = read_card(path)
         reason = next(changed_by_card(path), "") or found[name]
-        if not reason and (not card["commit"] or card["commit"].endswith("-dirty")):
-            reason = f"its card names no commit that made it, but '{card['commit']}'"
+        if not reason and not re.fullmatch("[0-9a-f]+", str(card.get("commit"))):
+            reason = f"its card names no commit that made it, but '{card.get('commit')}'"
         if reason:
             raise UserError(f"{path.parent} cannot be published: {reason}; train it again")
 
 
 def _pull(files: list[str]) -> None:
+    from dvc.repo import Repo
+
     try:
-        code = subprocess.run(["dvc", "pull", *files]).returncode
-    except FileNotFoundError:
-        raise UserError(missing_program("dvc")) from None
-    if code:
-        raise UserError("dvc pull failed, as it says above; nothing was restored")
+        # This needs nothing of Git, and an archive of the code has none.
+        with Repo(config={"core": {"no_scm": True}}) as repo:
+            repo.pull(targets=files)
+    except Exception as error:
+        # DVC's own, or whatever the library of a team's remote raises.
+        reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":.")
+        missing = next((file for file in files if not Path(file).is_file()), files[0])
+        raise UserError(
+            f"{missing} cannot be brought from the DVC remote ({reason}); get the project's shipped/ again, or train "
+            "with make retrain"
+        ) from None
 
 
 def _say(sentence: str) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import require_inside
+from nonrobust_guidance.provenance import git, why_git_failed
 from nonrobust_guidance.yaml_files import parse_yaml
 
 DATA_FILE = "data.dvc"
@@ -35,13 +36,26 @@ def md5_of(path: Path) -> str:
         return hashlib.file_digest(file, "md5").hexdigest()
 
 
+def require_commit() -> None:
+    """Check that there is a commit to compare with.
+
+    Raises:
+        UserError: if this is no clone, or git cannot read it.
+    """
+    try:
+        git("rev-parse", "--verify", "HEAD")
+    except (OSError, subprocess.SubprocessError) as error:
+        raise UserError(
+            f"there is no commit to compare with ({why_git_failed(error)}); audit in a clone of your own"
+        ) from None
+
+
 def committed(path: str, revision: str = "HEAD") -> bytes | None:
     """Return a file as a commit holds it; None where it holds none, or this is no clone."""
     try:
-        shown = subprocess.run(["git", "show", f"{revision}:./{path}"], check=True, capture_output=True, timeout=60)
+        return git("show", f"{revision}:./{path}")
     except (OSError, subprocess.SubprocessError):
         return None
-    return shown.stdout
 
 
 def read_file(path: str) -> bytes | None:
