@@ -5,23 +5,26 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, SupportsIndex, get_args
+from typing import Any, Literal, SupportsIndex, get_args
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from nonrobust_guidance.guidance.gradients import differentiate, leaf, require_evaluation_mode, require_gradients
 from nonrobust_guidance.guidance.objectives import Objective, target_objective
 from nonrobust_guidance.guidance.stabilizers import Identity, Stabilizer
+from nonrobust_guidance.models.logits import classify
+from nonrobust_guidance.models.preprocessing import Preprocessed
 from nonrobust_guidance.schedule import Prediction, Transition, require_name
 
 At = Literal["xt", "x0", "x0_detached"]
 OnNonfinite = Literal["raise", "skip"]
-Classifier = Callable[..., Tensor]
+Classifier = Callable[..., Any]
 IDENTITY = Identity()
 
 
 class NonFiniteGradientError(ValueError):
-    """A gradient with a NaN or an infinity; the message names sample, step and method."""
+    """A gradient with a NaN or an infinity; the message names sample, step, method and, where known, the cause."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +44,11 @@ class ClassifierGuidance:
       (2024, Manifold preserving guided diffusion).
 
     Attributes:
-        classifier: maps images (B, C, H, W) in [-1, 1] to logits (B,), (B, 1) or (B, K); in eval mode. One with the
-            attribute ``noise_conditional = True`` is called with ``(x_t, t)``, t (B,) int64, and guides at "xt" only.
+        classifier: maps images (B, C, H, W) in [-1, 1] to logits (B,), (B, 1) or (B, K); in eval mode. It may have
+            weights of any precision, for which the images are cast, and give its logits as models of transformers do,
+            see `logits_of`; gradients are in the dtype of ``x_t``. In torch.float16 those of a classifier that is
+            certain may underflow; torch.bfloat16 has float32's range. One with the attribute ``noise_conditional =
+            True`` is called with ``(x_t, t)``, t (B,) int64, and guides at "xt" only.
         target: the class, an int, or a LongTensor (B,) with one for each sample.
         scale: the guidance scale s.
         at: what the classifier sees.
@@ -85,8 +91,7 @@ class ClassifierGuidance:
                 raise TypeError("A target tensor must be a LongTensor (B,), with the class of each sample.")
         elif isinstance(target, bool) or not isinstance(target, SupportsIndex):
             raise TypeError(f"target is {target!r}; give the class as an int, or a LongTensor (B,).")
-        if isinstance(self.classifier, nn.Module) and self.classifier.training:
-            raise ValueError("The classifier is in training mode, in which samples depend on each other; call eval().")
+        require_evaluation_mode(self.classifier)
         if self._noise_conditional and self.at != "xt":
             raise ValueError(f"A classifier that is told t guides at 'xt', not at {self.at!r}.")
 
@@ -114,7 +119,8 @@ class ClassifierGuidance:
     ) -> tuple[Prediction, Tensor]:
         """Return the denoiser's prediction and the gradient with respect to ``x_t``, not yet stabilized.
 
-        The network runs forward once. Nothing is added to the ``.grad`` of any weight.
+        The network runs forward once. Nothing is added to the ``.grad`` of any weight. The gradient of a sample whose
+        objective is not finite is infinity, in all of its entries.
 
         Args:
             network: the denoiser, from ``x_t`` and the step's constants to its prediction.
@@ -125,26 +131,38 @@ class ClassifierGuidance:
             The prediction, detached, and the gradient (B, C, H, W).
 
         Raises:
-            ValueError: if the network or the classifier cuts the gradient off.
+            ValueError: if the network or the classifier cuts the gradient off, or the classifier fails.
         """
+        require_gradients()
         through_network = self.at == "x0"
         with torch.set_grad_enabled(through_network):
-            x = x_t.detach().requires_grad_(through_network)
+            x = leaf(x_t) if through_network else x_t.detach()
             prediction = network(x, transition)
         with torch.enable_grad():
-            seen = (x_t if self.at == "xt" else prediction.x0_hat).detach().requires_grad_()
+            seen = leaf(x_t if self.at == "xt" else prediction.x0_hat)
             objective = self._objective(seen, transition.t)
-            if not objective.requires_grad:
-                raise ValueError("The classifier's output carries no gradient; leave out its no_grad or detach.")
-            (gradient,) = torch.autograd.grad(objective.sum(), seen)
+            gradient = differentiate("classifier", objective.sum(), seen)
         if through_network:
-            (gradient,) = torch.autograd.grad(prediction.x0_hat, x, gradient)
+            gradient = differentiate("denoiser", prediction.x0_hat, x, gradient)
         elif self.at == "x0_detached":
             gradient = math.sqrt(transition.alpha_bar) * gradient
+        wrong = ~objective.detach().isfinite()
+        if bool(wrong.any()):
+            # A ReLU or a clamp on the way back may have made a zero of it.
+            gradient = gradient.masked_fill(wrong.reshape(-1, 1, 1, 1), math.inf)
         return Prediction(*(tensor.detach() for tensor in prediction)), gradient
 
-    def require_finite(self, gradient: Tensor, k: int, t: int, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+    def require_finite(
+        self, gradient: Tensor, k: int, t: int, indices: Sequence[int], seen: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return the gradient (B, C, H, W) with zeros for the samples where it is not finite, and which these are (B,).
+
+        Args:
+            gradient: with respect to ``x_t``, from `evaluate`.
+            k: number of the step.
+            t: its timestep.
+            indices: numbers of the samples.
+            seen: what the classifier saw, (B, C, H, W).
 
         Raises:
             NonFiniteGradientError: if there is one and ``on_nonfinite`` is "raise".
@@ -153,13 +171,26 @@ class ClassifierGuidance:
         if not bool(wrong.any()):
             return gradient, wrong
         if self.on_nonfinite == "raise":
-            sample = indices[int(wrong.nonzero()[0])]
+            row = int(wrong.nonzero()[0])
+            remedy = remedy_for(gradient[row], seen[row])
             raise NonFiniteGradientError(
-                f"The gradient of sample {sample} is not finite at step {k} (t = {t}), with guidance at {self.at!r}, "
-                f"{self.stabilizer}, scale {self.scale:g}; lower the scale, or pass on_nonfinite='skip'."
+                f"The gradient of sample {indices[row]} is not finite at step {k} (t = {t}), with guidance at "
+                f"{self.at!r}, {self.stabilizer}, scale {self.scale:g}; {remedy}, or pass on_nonfinite='skip'."
             )
         return torch.where(wrong.reshape(-1, 1, 1, 1), 0.0, gradient), wrong
 
     def _objective(self, seen: Tensor, t: int) -> Tensor:
         told = (torch.full((len(seen),), t, device=seen.device),) if self._noise_conditional else ()
-        return target_objective(self.classifier(seen, *told), self.targets(len(seen)), self.objective)
+        # A preprocessed one brings the images into the network's precision itself, after they are normalized.
+        own = isinstance(self.classifier, Preprocessed)
+        logits = self.classifier(seen, *told) if own else classify(self.classifier, seen, *told)
+        return target_objective(logits, self.targets(len(seen)), self.objective)
+
+
+def remedy_for(gradient: Tensor, seen: Tensor) -> str:
+    """Return why one sample's gradient (C, H, W) is not finite, and what to do, from what the classifier saw."""
+    if not bool(seen.isfinite().all()):
+        return "the image that the classifier is given is not, so check the denoiser's weights and precision"
+    if bool((gradient == math.inf).all()):
+        return "the classifier's logits are not, so check its weights and precision"
+    return "lower the scale"

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from nonrobust_guidance.models.logits import classify, in_training_mode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class Preprocessed(nn.Module):
-    """A classifier of images in [-1, 1] behind a differentiable resizing and normalization of its input."""
+    """A classifier of images in [-1, 1] behind a differentiable resizing and normalization of its input.
+
+    A network of torchvision gets the images channels last, a third faster on a CPU, forward and backward. Others get
+    them as view() takes them, which networks of anybody may use.
+    """
 
     mean: Tensor | None
     std: Tensor | None
 
     def __init__(
         self,
-        network: Callable[..., Tensor],
+        network: Callable[..., Any],
         size: tuple[int, int] | None,
         mean: Tensor | None = None,
         std: Tensor | None = None,
@@ -28,16 +35,18 @@ class Preprocessed(nn.Module):
         """Take the classifier, (H, W) or None, and mean and std (C, 1, 1), None for one that takes [-1, 1] itself."""
         super().__init__()
         self.network, self.size = network, size
+        of_torchvision = type(network).__module__.startswith("torchvision.models.")
+        self.layout = torch.channels_last if of_torchvision else torch.contiguous_format
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.noise_conditional = bool(getattr(network, "noise_conditional", False))
-        self.train(isinstance(network, nn.Module) and network.training)
+        self.training = in_training_mode(network)
 
     def forward(self, x: Tensor, *t: Tensor) -> Tensor:
-        """Map images (B, C, H, W) in [-1, 1] to the classifier's logits.
+        """Map images (B, C, H, W) in [-1, 1] to the classifier's logits, in the dtype of the images.
 
         Raises:
-            ValueError: if the images have neither one channel nor as many as mean and std.
+            ValueError: if the images have neither one channel nor as many as mean and std, or as `classify`.
         """
         if self.mean is None or self.std is None:
             x = self._resize(x)
@@ -47,8 +56,7 @@ class Preprocessed(nn.Module):
             raise ValueError(
                 f"The images have {x.shape[1]} channels, and mean and std {len(self.mean)}; make them equal."
             )
-        # A third faster on a CPU, forward and backward.
-        return self.network(x.contiguous(memory_format=torch.channels_last), *t)
+        return classify(self.network, x, *t, layout=self.layout)
 
     def _resize(self, x: Tensor) -> Tensor:
         if self.size is None or tuple(x.shape[-2:]) == self.size:
@@ -59,7 +67,7 @@ class Preprocessed(nn.Module):
 
 
 def preprocess(
-    classifier: Callable[..., Tensor],
+    classifier: Callable[..., Any],
     size: int | tuple[int, int] | None = None,
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
@@ -70,7 +78,8 @@ def preprocess(
     images of one channel are repeated for classifiers of three. All of it is differentiable.
 
     Args:
-        classifier: such as a torchvision or timm model, in eval mode.
+        classifier: such as a model of torchvision, timm or transformers, in eval mode and of any precision; what it
+            may return, see `logits_of`.
         size: height and width it was trained on, one number for both; left out, the images' own.
         mean: of each channel in [0, 1]; ImageNet's if left out.
         std: of each channel, greater than 0; ImageNet's if left out.

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nonrobust_guidance.models.logits import in_training_mode, weights_dtype
 from nonrobust_guidance.schedule import Prediction, Schedule, Transition
 
 Denoiser = Callable[[Tensor, Tensor], Any]
@@ -46,12 +47,13 @@ def predict(
 
 
 def model_input(denoiser: Denoiser, x_t: Tensor) -> Tensor:
-    """Return ``x_t`` as the denoiser takes it best: a diffusers model in its own dtype, on a CPU channels last.
+    """Return ``x_t`` as the denoiser takes it best: a module in its own dtype, one of diffusers channels last on a CPU.
 
-    Channels last is a tenth to a quarter faster there; other models may use view(), which does not go with it.
+    Channels last is a tenth to a quarter faster there; other models may use view(), which does not go with it, or work
+    in place, and get a copy.
     """
     if not isinstance(denoiser, nn.Module) or not hasattr(denoiser, "config"):
-        return x_t
+        return x_t.to(weights_dtype(denoiser, x_t.dtype)).clone(memory_format=torch.contiguous_format)
     layout = torch.channels_last if x_t.device.type == "cpu" else torch.preserve_format
     return x_t.to(getattr(denoiser, "dtype", x_t.dtype), memory_format=layout)
 
@@ -81,7 +83,7 @@ def network_device(denoiser: Denoiser, device: torch.device | str | None) -> tor
     """
     if not isinstance(denoiser, nn.Module):
         return torch.device(device or "cpu")
-    if denoiser.training:
+    if in_training_mode(denoiser):
         raise ValueError("The denoiser is in training mode; call its eval() first.")
     return same_device("denoiser", denoiser, device)
 

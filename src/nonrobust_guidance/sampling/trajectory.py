@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.guidance.gradients import require_no_inference_weights
 from nonrobust_guidance.sampling.denoiser import Denoiser, image_shape, network_device, predict, same_device
 from nonrobust_guidance.sampling.microbatches import Microbatch, Microbatched, microbatch_size
 from nonrobust_guidance.sampling.noise import SampleNoise
@@ -93,8 +94,8 @@ def trajectory(
     """
     size, place = image_shape(denoiser, shape), network_device(denoiser, device)
     require_runnable(schedule, num_samples, seed, first_index, dtype)
-    if guidance is not None and isinstance(guidance.classifier, nn.Module):
-        same_device("classifier", guidance.classifier, place)
+    if guidance is not None:
+        require_guidable(guidance, denoiser, place)
     indices = range(first_index, first_index + num_samples)
     source = noise or SampleNoise(seed, indices, size)
 
@@ -125,7 +126,8 @@ def reverse_chain(
         skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if guidance and guidance.acts_at(transition.noise_level) and sampler.can_shift(transition):
             prediction, gradient = models.predict_and_differentiate(x, transition)
-            gradient, skipped = guidance.require_finite(gradient, k, transition.t, indices)
+            seen = x if guidance.at == "xt" else prediction.x0_hat
+            gradient, skipped = guidance.require_finite(gradient, k, transition.t, indices, seen)
             state, stabilized = guidance.stabilizer.update(state, gradient)
             shift = guidance.scale * stabilized
             strength = guidance.scale * sampler.shift_weight(transition)
@@ -134,6 +136,15 @@ def reverse_chain(
         x = sampler.step(x, prediction, transition, z, shift)
         x = x.clamp(-1.0, 1.0) if clip and transition.last else x
         yield Step(k, transition.t, x, prediction.x0_hat, gradient, stabilized, skipped, strength)
+
+
+def require_guidable(guidance: ClassifierGuidance, denoiser: Denoiser, place: torch.device) -> None:
+    """Raise a ValueError unless gradients can run through the models, and the classifier is where the samples are."""
+    require_no_inference_weights("classifier", guidance.classifier)
+    if guidance.at == "x0":
+        require_no_inference_weights("denoiser", denoiser)
+    if isinstance(guidance.classifier, nn.Module):
+        same_device("classifier", guidance.classifier, place)
 
 
 def require_runnable(schedule: Schedule, num_samples: int, seed: int, first_index: int, dtype: torch.dtype) -> None:

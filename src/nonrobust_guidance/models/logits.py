@@ -1,0 +1,94 @@
+"""The logits of images, from classifiers of any library: their inputs as they take them, their outputs as tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+# What torch and the models of transformers, timm and torchvision raise at images that do not fit.
+FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
+
+
+def classify(
+    classifier: Callable[..., Any], x: Tensor, *t: Tensor, layout: torch.memory_format = torch.contiguous_format
+) -> Tensor:
+    """Return the logits of images ``x`` (B, C, H, W), in the dtype of ``x``.
+
+    A module gets the images in the dtype of its weights, and any classifier a copy of its own: layers that work in
+    place may write into it, and view() finds it in the layout that is asked for.
+
+    Raises:
+        ValueError: if the classifier fails on such images, or returns no logits; see `logits_of`.
+    """
+    own = x.to(weights_dtype(classifier, x.dtype)).clone(memory_format=layout)
+    try:
+        output = classifier(own, *t)
+    except torch.OutOfMemoryError:
+        raise
+    except FAILURES as error:
+        images = f"{tuple(own.shape)}, {own.dtype} on {own.device}"
+        raise ValueError(
+            f"The classifier cannot take images {images} ({first_sentence(error)}); where it was trained on another "
+            "size or number of channels, see ng.preprocess."
+        ) from error
+    return logits_of(output).to(x.dtype)
+
+
+def weights_dtype(model: object, default: torch.dtype) -> torch.dtype:
+    """Return the dtype of a module's first floating-point weight; without one, and for a function, the default."""
+    weights = model.parameters() if isinstance(model, nn.Module) else ()
+    return next((weight.dtype for weight in weights if weight.dtype in DTYPES), default)
+
+
+def logits_of(output: Any) -> Tensor:
+    """Return the logits in a classifier's output: (B,), (B, 1) or (B, K), or whatever else it has in their place.
+
+    The output is the tensor itself, an object or a mapping with ``logits``, as of transformers, or a tuple that begins
+    with them, as of transformers with return_dict=False. (B, K, 1, 1) of a network of convolutions alone is (B, K).
+
+    Raises:
+        ValueError: if there are none, if it is open which they are, or if they are no floating-point numbers.
+    """
+    named = isinstance(output, Mapping)
+    logits = output.get("logits") if named else getattr(output, "logits", output)
+    if isinstance(logits, tuple | list):
+        logits = first_of(logits)
+    if not isinstance(logits, Tensor):
+        parts = f" with {', '.join(map(str, output))}" if named and output else ""
+        raise ValueError(
+            f"The classifier returned {type(output).__name__}{parts}, in which there are no logits; put a function "
+            "around it that returns them, (B, K)."
+        )
+    if not logits.is_floating_point():
+        raise ValueError(f"The classifier returned {logits.dtype}; logits are real floating-point numbers.")
+    return logits.flatten(1) if logits.ndim == 4 and logits.shape[2:] == (1, 1) else logits
+
+
+def first_of(parts: tuple[Any, ...] | list[Any]) -> Any:
+    """Return the first part, unless another looks like logits of another width.
+
+    Raises:
+        ValueError: if one does.
+    """
+    tables = [tuple(part.shape) for part in parts if isinstance(part, Tensor) and part.ndim == 2]
+    if len(set(tables)) > 1:
+        raise ValueError(
+            f"The classifier returned tensors {', '.join(map(str, tables))}, and it is open which are the logits; put "
+            "a function around it that returns them alone."
+        )
+    return parts[0] if parts else None
+
+
+def in_training_mode(model: object) -> bool:
+    """Return whether a module is in training mode; a frozen TorchScript has no mode, and acts as in evaluation."""
+    return isinstance(model, nn.Module) and bool(getattr(model, "training", False))
+
+
+def first_sentence(error: BaseException) -> str:
+    """Return what an error says first, without its full stop, or else its name."""
+    lines = str(error).strip().splitlines()
+    return lines[0].split(". ")[0].rstrip(".: ") if lines else type(error).__name__
