@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, SupportsIndex, get_args
 
 import numpy as np
 import torch
@@ -17,6 +18,8 @@ Spacing = Literal["trailing", "leading", "linspace"]
 
 VARIANCE_FLOOR = 1e-20
 EPSILON_TERMINAL_ALPHA_BAR = 1e-4
+# Settings of diffusers' solvers with which a network is told other levels than those of the betas.
+OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "use_lu_lambdas")
 
 
 class Prediction(NamedTuple):
@@ -66,6 +69,7 @@ class Schedule:
         spacing: which levels `respaced` keeps.
         steps_offset: added to the kept timesteps by the spacing "leading".
         final_alpha_bar: the level at which DDIM ends; below 1 only for schedulers saved with set_alpha_to_one=False.
+        clip: whether sampling clamps x0_hat to [-1, 1], unless it is told otherwise.
 
     Raises:
         ValueError: if a table has the wrong shape or is not monotone, or a name is unknown.
@@ -78,6 +82,7 @@ class Schedule:
     spacing: Spacing = "trailing"
     steps_offset: int = 0
     final_alpha_bar: float = 1.0
+    clip: bool = True
 
     def __post_init__(self) -> None:
         """Refuse tables that are no schedule."""
@@ -124,29 +129,41 @@ class Schedule:
     def from_diffusers(cls, scheduler: Any) -> Schedule:
         """Return the schedule a diffusers scheduler was configured with.
 
-        Takes its betas (after rescale_betas_zero_snr), prediction_type, variance_type, timestep_spacing, steps_offset
-        and set_alpha_to_one; not the number of inference steps, which is `respaced`.
+        Takes its alpha_bars (after rescale_betas_zero_snr and the like), prediction_type, variance_type,
+        timestep_spacing, steps_offset, set_alpha_to_one and clip_sample; not the number of inference steps, which is
+        `respaced`, nor its step. What its class does not know, as after from_config of another's, does not count.
 
         Raises:
-            TypeError: if it has no betas.
-            ValueError: if it predicts its variance, or predicts something else than epsilon, v or the sample.
+            TypeError: if it has no betas of a diffusion.
+            ValueError: if it predicts its variance, predicts something else than epsilon, v or the sample, limits x0
+                otherwise than to [-1, 1], or tells the network other levels than those of its betas.
         """
-        if not hasattr(scheduler, "betas") or not hasattr(scheduler, "config"):
+        betas, config = getattr(scheduler, "betas", None), getattr(scheduler, "config", None)
+        table = getattr(scheduler, "alphas_cumprod", None)
+        if betas is None or table is None or config is None:
             raise TypeError(
-                f"{type(scheduler).__name__} has no betas; pass a DDPMScheduler or DDIMScheduler of diffusers."
+                f"{type(scheduler).__name__} has no betas of a diffusion; pass a DDPMScheduler or DDIMScheduler of "
+                "diffusers."
             )
-        config = scheduler.config
-        kind = config.get("prediction_type", "epsilon")
-        variance = config.get("variance_type", "fixed_small").removesuffix("_log")
+        settings = own_settings(scheduler)
+        require_levels_of_betas(settings)
+        require_plain_clipping(settings)
+        kind, variance = settings.get("prediction_type", "epsilon"), settings.get("variance_type", "fixed_small")
         require_name("the scheduler's prediction_type", kind, ("epsilon", "sample", "v_prediction"))
-        require_name("the scheduler's variance_type", variance, get_args(Variance))
-        return cls.from_betas(
-            scheduler.betas.cpu(),
+        require_fixed_variance(variance)
+        alpha_bars = torch.cumprod(1.0 - betas.double().cpu(), dim=0)
+        if not torch.allclose(alpha_bars, table.double().cpu(), rtol=1e-3, atol=1e-6):
+            # The table is in float32, and the betas are the better source but where it was shifted after.
+            alpha_bars = table
+        return cls(
+            alpha_bars,
+            torch.arange(len(alpha_bars)),
             prediction="v" if kind == "v_prediction" else kind,
-            variance=variance,
-            spacing=config.get("timestep_spacing", "leading"),
-            steps_offset=config.get("steps_offset", 0),
-            final_alpha_bar=1.0 if config.get("set_alpha_to_one", True) else 1.0 - float(scheduler.betas[0]),
+            variance=variance.removesuffix("_log"),
+            spacing=settings.get("timestep_spacing", "leading"),
+            steps_offset=settings.get("steps_offset", 0),
+            final_alpha_bar=1.0 if settings.get("set_alpha_to_one", True) else float(alpha_bars[0]),
+            clip=bool(settings.get("clip_sample", True)),
         )
 
     def __len__(self) -> int:
@@ -184,6 +201,8 @@ class Schedule:
         """
         total, spacing = len(self), spacing or self.spacing
         require_name("spacing", spacing, get_args(Spacing))
+        if not isinstance(num_steps, SupportsIndex):
+            raise TypeError(f"The number of steps is {num_steps!r}; give a whole number.")
         if not 1 <= num_steps <= total:
             raise ValueError(f"Cannot keep {num_steps} of the schedule's {total} steps; ask for 1 to {total}.")
         if spacing == "linspace":
@@ -217,15 +236,16 @@ class Schedule:
         for i in reversed(range(len(self))):
             yield Transition(timesteps[i], alpha_bars[i], alpha_bars_prev[i], variances[i], last=i == 0)
 
-    def predict(self, output: Tensor, x_t: Tensor, alpha_bar: float, *, clip: bool = True) -> Prediction:
+    def predict(self, output: Tensor, x_t: Tensor, alpha_bar: float, *, clip: bool | None = None) -> Prediction:
         """Return x0 and eps from the network's output at one level.
 
         Args:
             output: what the network said, (B, C, H, W).
             x_t: what it was given, (B, C, H, W).
             alpha_bar: the level, a float within [0, 1); above 0 where the network predicts epsilon.
-            clip: whether ``x0_hat`` is clamped to [-1, 1].
+            clip: whether ``x0_hat`` is clamped to [-1, 1]; left out, as the schedule says.
         """
+        clip = self.clip if clip is None else clip
         a, b = math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
         if self.prediction == "epsilon":
             x0, eps = (x_t - b * output) / a, output
@@ -252,7 +272,45 @@ class Schedule:
         return alpha_bar.sqrt().to(x0.dtype) * x0 + (1.0 - alpha_bar).sqrt().to(x0.dtype) * noise
 
 
-def require_name(what: str, name: object, allowed: tuple[str, ...]) -> None:
+def require_name(what: str, name: object, allowed: tuple[str | None, ...]) -> None:
     """Raise a ValueError that lists the allowed names unless ``name`` is one of them."""
     if name not in allowed:
         raise ValueError(f"{what} is {name!r}; choose one of {', '.join(map(repr, allowed))}.")
+
+
+def own_settings(scheduler: Any) -> dict[str, Any]:
+    """Return the settings of a diffusers scheduler, without those it leaves open or that another class left in it."""
+    names = {name for kind in type(scheduler).__mro__ for name in inspect.signature(kind).parameters}
+    return {name: value for name, value in scheduler.config.items() if name in names and value is not None}
+
+
+def require_levels_of_betas(settings: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the scheduler tells its network other levels than those of its betas."""
+    changes = [f"{name}=False" for name in OTHER_LEVELS if settings.get(name)]
+    if settings.get("timestep_type", "discrete") != "discrete":
+        changes.append("timestep_type='discrete'")
+    if changes:
+        raise ValueError(
+            "The scheduler tells its network other levels than those of its betas; make it again with "
+            f"{', '.join(changes)}."
+        )
+
+
+def require_plain_clipping(settings: Mapping[str, Any]) -> None:
+    """Raise a ValueError if the scheduler limits x0, and otherwise than to [-1, 1]."""
+    changes = []
+    if settings.get("thresholding"):
+        changes.append("thresholding=False")
+    if settings.get("clip_sample") and settings.get("clip_sample_range", 1.0) != 1.0:
+        changes.append("clip_sample_range=1.0")
+    if changes:
+        raise ValueError(f"The scheduler limits x0 otherwise than to [-1, 1]; make it again with {', '.join(changes)}.")
+
+
+def require_fixed_variance(variance: str) -> None:
+    """Raise a ValueError unless the variance is one that the schedule gives."""
+    if variance.removesuffix("_log") not in get_args(Variance):
+        raise ValueError(
+            f"The scheduler's variance_type is {variance!r}, and only fixed ones are supported; make it again with "
+            "variance_type='fixed_small'."
+        )

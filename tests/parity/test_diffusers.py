@@ -145,6 +145,22 @@ def test_a_steps_offset_is_kept(unet):
     assert_same_chain(unet, scheduler, 8, "ddim", eta=0.0)
 
 
+@pytest.mark.parametrize("eta", [0.0, 0.6])
+@pytest.mark.parametrize("fields", [{}, {"prediction_type": "v_prediction"}, {"prediction_type": "sample"}])
+def test_ddim_steps_along_the_clipped_output(unet, fields, eta):
+    scheduler = DDIMScheduler(40, beta_end=0.05, **fields)
+    assert_same_chain(unet, scheduler, 8, "ddim", eta=eta, use_clipped_model_output=True)
+
+
+@pytest.mark.parametrize("clip_sample", [True, False])
+def test_steps_are_clipped_as_the_scheduler_says(unet, clip_sample):
+    scheduler = DDPMScheduler(40, beta_end=0.05, clip_sample=clip_sample)
+    expected = states_of_diffusers(unet, with_float64_tables(scheduler), 8)[-2]
+    schedule = ng.Schedule.from_diffusers(scheduler).respaced(8)
+    *_, state, _ = ng.trajectory(unet, schedule, 2, noise=noise_like_diffusers(), dtype=torch.float64, microbatch=None)
+    torch.testing.assert_close(state.x, expected, atol=1e-7, rtol=1e-7)
+
+
 def test_zero_terminal_snr_is_diffusers():
     scheduler = DDPMScheduler(400, prediction_type="v_prediction", rescale_betas_zero_snr=True)
     ours = ng.Schedule.linear(400, 1e-4, 0.02, prediction="v").zero_terminal_snr()

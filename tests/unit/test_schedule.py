@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from diffusers import CogVideoXDDIMScheduler, DDIMScheduler, DDPMScheduler, EulerDiscreteScheduler
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -121,6 +122,42 @@ def test_add_noise_looks_up_the_old_timesteps():
 def test_guards(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "message"),
+    [
+        (DDPMScheduler(20, thresholding=True), r"otherwise than to \[-1, 1\]; make it again with thresholding=False\."),
+        (DDIMScheduler(20, thresholding=True, sample_max_value=3.0), "make it again with thresholding=False"),
+        (DDPMScheduler(20, clip_sample_range=2.0), "make it again with clip_sample_range=1.0"),
+        (EulerDiscreteScheduler(20, use_karras_sigmas=True), "other levels .* with use_karras_sigmas=False"),
+        (EulerDiscreteScheduler(20, timestep_type="continuous"), "other levels .* with timestep_type='discrete'"),
+        (DDPMScheduler(20, variance_type="learned"), "variance_type is 'learned', .* variance_type='fixed_small'"),
+    ],
+)
+def test_what_of_a_scheduler_would_change_the_images_is_refused(scheduler, message):
+    with pytest.raises(ValueError, match=message):
+        Schedule.from_diffusers(scheduler)
+
+
+def test_what_a_scheduler_says_is_kept():
+    assert (
+        Schedule.from_diffusers(DDPMScheduler(20, clip_sample=False, clip_sample_range=2.0)).respaced(5).clip is False
+    )
+    assert Schedule.from_diffusers(DDPMScheduler(20)).clip
+    assert Schedule.from_diffusers(DDPMScheduler(20, variance_type=None)).variance == "fixed_small"
+    output = torch.full((1, 1, 1, 1), 3.0)
+    free = Schedule.from_diffusers(DDPMScheduler(20, prediction_type="sample", clip_sample=False))
+    assert free.predict(output, output, 0.5).x0_hat.item() == 3.0
+    assert free.predict(output, output, 0.5, clip=True).x0_hat.item() == 1.0
+
+
+def test_alpha_bars_that_were_shifted_after_the_betas_are_kept():
+    shifted = Schedule.from_diffusers(CogVideoXDDIMScheduler(snr_shift_scale=3.0))
+    plain = Schedule.from_diffusers(CogVideoXDDIMScheduler(snr_shift_scale=1.0))
+    # CogVideoX (Yang et al. 2024) divides the signal-to-noise ratio by the scale.
+    expected, found = (schedule.alpha_bars / (1.0 - schedule.alpha_bars) for schedule in (plain, shifted))
+    torch.testing.assert_close(found, expected / 3.0, rtol=1e-3, atol=1e-6)
 
 
 def test_a_scheduler_without_betas_is_refused():

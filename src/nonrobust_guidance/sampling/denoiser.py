@@ -22,10 +22,12 @@ def predict(
     x_t: Tensor,
     transition: Transition,
     *,
-    clip: bool = True,
+    clip: bool | None = None,
     autocast: torch.dtype | None = None,
 ) -> Prediction:
     """Run the denoiser once and return what it predicts, in the dtype of ``x_t``.
+
+    A network that predicts its variance too has twice the channels; the variance is left out, and the schedule's used.
 
     Raises:
         ValueError: if the output is not shaped like ``x_t``, or carries no gradient where ``x_t`` does.
@@ -35,6 +37,8 @@ def predict(
     with precision:
         output = denoiser(model_input(denoiser, x_t), t)
     output = getattr(output, "sample", output)
+    if isinstance(output, Tensor) and output.shape[1:2] == (2 * x_t.shape[1],):
+        output = output[:, : x_t.shape[1]]  # its second half says a variance (Nichol & Dhariwal 2021)
     if not isinstance(output, Tensor) or output.shape != x_t.shape:
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"The denoiser returned {found} for x_t {tuple(x_t.shape)}; it must return the same shape.")
@@ -89,16 +93,26 @@ def network_device(denoiser: Denoiser, device: torch.device | str | None) -> tor
 
 
 def same_device(what: str, module: nn.Module, device: torch.device | str | None) -> torch.device:
-    """Return the device of the module's weights, which must be the given one.
+    """Return the device on which the module runs, which must be the given one.
 
     Raises:
-        ValueError: if they are elsewhere.
+        ValueError: if it runs elsewhere.
     """
-    weight = next(module.parameters(), None)
-    if weight is None:
+    place = running_device(module)
+    if place is None:
         return torch.device(device or "cpu")
     # "cuda" names the current card and "cuda:0" one card: an index that is left out matches any.
-    wanted = torch.device(device) if device is not None else weight.device
-    if wanted.type != weight.device.type or wanted.index not in (None, weight.device.index):
-        raise ValueError(f"The {what} is on {weight.device} and the samples on {wanted}; move it there first.")
-    return weight.device
+    wanted = torch.device(device) if device is not None else place
+    if wanted.type != place.type or len({wanted.index, place.index} - {None}) > 1:
+        raise ValueError(f"The {what} is on {place} and the samples on {wanted}; move it there first.")
+    return place
+
+
+def running_device(module: nn.Module) -> torch.device | None:
+    """Return where a module computes: the device of its weights, or that to which accelerate brings them for it."""
+    for part in module.modules():
+        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    weight = next(module.parameters(), None)
+    return None if weight is None else weight.device

@@ -2,15 +2,52 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from diffusers import DDIMScheduler, DDPMScheduler, DiffusionPipeline, ImagePipelineOutput, UNet2DModel
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    DiffusionPipeline,
+    ImagePipelineOutput,
+    UNet2DModel,
+)
+from torch import Tensor
 
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.sampling.denoiser import image_shape
 from nonrobust_guidance.sampling.microbatches import Microbatch
-from nonrobust_guidance.sampling.trajectory import trajectory
+from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.trajectory import Noise, trajectory
 from nonrobust_guidance.schedule import Schedule, require_name
+
+# The order after a whole number in the second place, which can be no generator.
+STEPS_SECOND = ("batch_size", "num_inference_steps", "guidance", "seed")
+
+
+def placed_as_in_diffusers(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a pipeline's call whose positional arguments come in the order that its scheduler's own pipeline has."""
+
+    @functools.wraps(call)
+    def named(self: DiffusionPipeline, *arguments: Any, **options: Any) -> Any:
+        theirs = DDIMPipeline if isinstance(self.scheduler, DDIMScheduler) else DDPMPipeline
+        _, *names = inspect.signature(theirs.__call__).parameters
+        if len(arguments) > 1 and isinstance(arguments[1], int):
+            names = list(STEPS_SECOND)
+        if len(arguments) > len(names):
+            raise TypeError(f"{len(arguments)} arguments are too many; name those after {', '.join(names)}.")
+        placed = dict(zip(names, arguments, strict=False))
+        twice = ", ".join(placed.keys() & options.keys())
+        if twice:
+            raise TypeError(f"{twice} is given twice, by place and by name; the order is {', '.join(names)}.")
+        return call(self, **placed, **options)
+
+    return named
 
 
 class GuidedPipeline(DiffusionPipeline):
@@ -18,7 +55,13 @@ class GuidedPipeline(DiffusionPipeline):
 
     The scheduler's configuration decides on the schedule and on what the U-Net predicts, and its class, DDPMScheduler
     or DDIMScheduler, on the sampler. Its own step is not used; unguided, the images are those it gives on the same
-    noise.
+    noise, but where diffusers' step does not end at the level where the next one begins, or adds noise to the image:
+
+    - DDIM with "linspace", or with a number of steps that does not divide the training steps: theirs ends a step at
+      ``t - T // num_inference_steps``, which need not be a level that is kept; ours ends where the next begins.
+    - DDPM with "fixed_large" whose last timestep is not 0, as with "trailing": theirs adds noise to the image.
+
+    The noise of a generator is another than theirs, so that an image does not depend on the others; see the call.
     """
 
     model_cpu_offload_seq = "unet"
@@ -28,52 +71,68 @@ class GuidedPipeline(DiffusionPipeline):
         super().__init__()
         self.register_modules(unet=unet, scheduler=scheduler)
 
+    @placed_as_in_diffusers
     def __call__(
         self,
         batch_size: int = 1,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        eta: float = 0.0,
         num_inference_steps: int | None = None,
+        use_clipped_model_output: bool | None = None,
+        output_type: str | None = "pil",
+        return_dict: bool = True,
+        *,
         guidance: ClassifierGuidance | None = None,
         seed: int = 0,
-        generator: torch.Generator | None = None,
-        eta: float = 0.0,
-        output_type: str = "pil",
-        return_dict: bool = True,
         microbatch: Microbatch = None,
         **options: Any,
     ) -> ImagePipelineOutput | tuple:
         """Return images.
 
+        With a DDIMScheduler positional arguments come in the order above, DDIMPipeline's. With a DDPMScheduler it is
+        DDPMPipeline's: batch_size, generator, num_inference_steps, output_type, return_dict. A whole number in the
+        second place is num_inference_steps; guidance and seed may follow it.
+
         Args:
             batch_size: how many.
-            num_inference_steps: how many of the training steps are kept, as the scheduler spaces them; left out, all.
-            guidance: toward which class, and how; None for unguided.
-            seed: with an image's index and the step it determines all noise.
-            generator: draws the seed, so that calls one after the other give other images.
+            generator: draws the seed, so that calls one after the other give other images, and a generator in the same
+                state the same ones. Image i then has the noise of (seed, i). A list has one for each image, whose noise
+                is that of (its generator's seed, 0), whatever the others are.
             eta: noise of DDIM, within [0, 1].
-            output_type: "pil", "np" (B, H, W, C) in [0, 1], or "pt" (B, C, H, W) in [0, 1].
+            num_inference_steps: how many of the training steps are kept, as the scheduler spaces them; left out, all.
+                DDPMPipeline's default is 1000, DDIMPipeline's 50.
+            use_clipped_model_output: whether DDIM steps along the eps of the clamped x0_hat; None is False.
+            output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1]; None is "np".
             return_dict: whether the images come as ``.images`` or in a tuple.
+            guidance: toward which class, and how; None for unguided.
+            seed: with an image's index and the step it determines all noise, where no generator is given.
             microbatch: None runs the networks on the whole batch, the fastest for a few images; with "auto", which
                 `sample` does, the bits of an image do not depend on how many are drawn with it.
-            **options: of `trajectory`: noise, first_index, autocast, dtype.
+            **options: of `trajectory`: noise, first_index, clip, autocast, dtype.
 
         Raises:
+            TypeError: if an argument is of another type, or given twice.
             ValueError: if an argument is out of its range, or the scheduler's configuration is not supported.
             NonFiniteGradientError: if a gradient is not finite and guidance says "raise".
         """
-        require_name("output_type", output_type, ("pil", "np", "pt"))
+        require_name("output_type", output_type, ("pil", "np", "pt", None))
         schedule = Schedule.from_diffusers(self.scheduler)
+        sampler = sampler_of(self.scheduler, schedule)
         schedule = schedule if num_inference_steps is None else schedule.respaced(num_inference_steps)
-        if generator is not None:
-            seed = int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))
+        if isinstance(generator, list | tuple):
+            source = noise_of_each(generator, batch_size, image_shape(self.unet, None), options.get("first_index", 0))
+            options.setdefault("noise", source)
+        elif generator is not None:
+            seed = seed_from(generator)
         steps = trajectory(
             self.unet,
             schedule,
             batch_size,
             seed,
             guidance=guidance,
-            sampler=sampler_of(self.scheduler),
+            sampler=sampler,
             eta=eta,
-            clip=clips(self.scheduler.config),
+            use_clipped_model_output=bool(use_clipped_model_output),
             microbatch=microbatch,
             device=self._execution_device,
             **options,
@@ -91,8 +150,8 @@ class GuidedPipeline(DiffusionPipeline):
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
 
-def sampler_of(scheduler: Any) -> str:
-    """Return the sampler that a diffusers scheduler stands for.
+def sampler_of(scheduler: Any, schedule: Schedule) -> str:
+    """Return the sampler that a diffusers scheduler, whose schedule this is, stands for.
 
     Raises:
         ValueError: if it is neither DDPM nor DDIM.
@@ -100,20 +159,39 @@ def sampler_of(scheduler: Any) -> str:
     for kind, name in ((DDPMScheduler, "ddpm"), (DDIMScheduler, "ddim")):
         if isinstance(scheduler, kind):
             return name
+    # What from_config takes over lacks what the class made of it, such as another default or shifted levels.
+    table = DDPMScheduler.from_config(scheduler.config).alphas_cumprod.double()
+    same = len(table) == len(schedule) and torch.allclose(table, schedule.alpha_bars, rtol=1e-3, atol=1e-6)
+    betas = "" if same else ", trained_betas=ng.Schedule.from_diffusers(pipe.scheduler).betas.tolist()"
     raise ValueError(
         f"{type(scheduler).__name__} is not supported; set pipe.scheduler to "
-        "DDPMScheduler.from_config(pipe.scheduler.config), or to DDIMScheduler's."
+        f"DDPMScheduler.from_config(pipe.scheduler.config{betas}), or to DDIMScheduler's."
     )
 
 
-def clips(config: Any) -> bool:
-    """Return whether x0_hat is clamped to [-1, 1] under a scheduler's configuration.
+def noise_of_each(generators: Sequence[torch.Generator], batch_size: int, shape: tuple[int, ...], index: int) -> Noise:
+    """Return the noise k -> (B, C, H, W) of images that have a generator each, drawn as that of one number of a seed.
 
     Raises:
-        ValueError: if it is limited in another way.
+        TypeError: if one is no generator.
+        ValueError: if there are not as many generators as images.
     """
-    if config.get("thresholding", False) or (config.clip_sample and config.get("clip_sample_range", 1.0) != 1.0):
-        raise ValueError(
-            "The scheduler limits x0 otherwise than to [-1, 1]; turn thresholding and clip_sample_range off."
-        )
-    return bool(config.clip_sample)
+    if len(generators) != batch_size:
+        raise ValueError(f"There are {len(generators)} generators for {batch_size} images; give one for each.")
+    sources = [SampleNoise(seed_from(generator), [index], shape) for generator in generators]
+
+    def noise(k: int) -> Tensor:
+        return torch.cat([source(k) for source in sources])
+
+    return noise
+
+
+def seed_from(generator: object) -> int:
+    """Return the seed that a generator draws, 0 .. 2^63 - 2.
+
+    Raises:
+        TypeError: if it is no generator.
+    """
+    if not isinstance(generator, torch.Generator):
+        raise TypeError(f"generator is {generator!r}; give a torch.Generator, or a list with one for each image.")
+    return int(torch.randint(2**63 - 1, (), generator=generator, device=generator.device))

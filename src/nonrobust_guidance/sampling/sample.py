@@ -48,7 +48,8 @@ def sample(
         batch_size: how many samples are drawn together; left out, all. The networks see them in microbatches.
         noise: k -> (N, C, H, W) in place of the seeded noise.
         first_index: index of the first sample: samples 64 .. 127 of a seed are ``first_index=64, num_samples=64``.
-        **options: of `trajectory`: sampler, eta, shape, clip, microbatch, autocast, dtype, device.
+        **options: of `trajectory`: sampler, eta, use_clipped_model_output, shape, clip, microbatch, autocast, dtype,
+            device.
 
     Raises:
         ValueError: as `trajectory`, or if the denoiser's output was not finite.

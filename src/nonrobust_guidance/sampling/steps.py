@@ -83,17 +83,21 @@ class DDIM:
     Guidance moves the noise, ``eps <- eps - sqrt(1 - abar_t) s g``, and with it the predicted image, ``x0 <- x0 + (1 -
     abar_t) / sqrt(abar_t) s g``, which is clamped after. ``eta`` scales the noise of the step, ``sigma_t = eta
     sqrt((1 - abar_{t-1}) / (1 - abar_t)) sqrt(1 - abar_t / abar_{t-1})``: 0 is deterministic, 1 has the variance of
-    the ancestral step with "fixed_small". eps goes with the unclamped x0, as in diffusers.
+    the ancestral step with "fixed_small". eps goes with the unclamped x0, or with the clamped one on request, as in
+    diffusers.
 
     Attributes:
         eta: within [0, 1].
         clip: whether the moved x0 is clamped to [-1, 1].
         final_alpha_bar: the level at which the last step ends.
+        use_clipped_model_output: whether eps goes with the clamped x0, ``(x_t - sqrt(abar_t) x0_hat) / sqrt(1 -
+            abar_t)``.
     """
 
     eta: float = 0.0
     clip: bool = True
     final_alpha_bar: float = 1.0
+    use_clipped_model_output: bool = False
 
     def __post_init__(self) -> None:
         """Check the range."""
@@ -125,6 +129,8 @@ class DDIM:
             x0_hat = prediction.x0 + (1.0 - abar) / math.sqrt(abar) * shift
             x0_hat = x0_hat.clamp(-1.0, 1.0) if self.clip else x0_hat
             eps = eps - math.sqrt(1.0 - abar) * shift
+        if self.use_clipped_model_output:
+            eps = (x_t - math.sqrt(abar) * x0_hat) / math.sqrt(1.0 - abar)
         x = math.sqrt(abar_prev) * x0_hat + math.sqrt(max(0.0, 1.0 - abar_prev - sigma**2)) * eps
         return x if z is None else x + sigma * z
 
@@ -132,16 +138,20 @@ class DDIM:
         return min(transition.alpha_bar_prev, self.final_alpha_bar)
 
 
-def make_sampler(name: str, schedule: Schedule, eta: float, clip: bool) -> Sampler:
+def make_sampler(
+    name: str, schedule: Schedule, eta: float, clip: bool, use_clipped_model_output: bool = False
+) -> Sampler:
     """Return the sampler of this name.
 
     Raises:
-        ValueError: if the name is unknown, eta is out of range or given to a sampler that has none.
+        ValueError: if the name is unknown, or what belongs to "ddim" is out of range or given to another sampler.
     """
     if name == "ddim":
-        return DDIM(eta, clip, schedule.final_alpha_bar)
+        return DDIM(eta, clip, schedule.final_alpha_bar, use_clipped_model_output)
     if name != "ddpm":
         raise ValueError(f"sampler is {name!r}; choose 'ddpm' or 'ddim'.")
     if eta != 0.0:
         raise ValueError("eta belongs to the sampler 'ddim'; leave it out with 'ddpm'.")
+    if use_clipped_model_output:
+        raise ValueError("use_clipped_model_output belongs to the sampler 'ddim'; leave it out with 'ddpm'.")
     return Ancestral()

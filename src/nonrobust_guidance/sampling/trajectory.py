@@ -55,10 +55,11 @@ def trajectory(
     guidance: ClassifierGuidance | None = None,
     sampler: str = "ddpm",
     eta: float = 0.0,
+    use_clipped_model_output: bool = False,
     shape: tuple[int, int, int] | None = None,
     noise: Noise | None = None,
     first_index: int = 0,
-    clip: bool = True,
+    clip: bool | None = None,
     microbatch: Microbatch = "auto",
     autocast: torch.dtype | None = None,
     dtype: torch.dtype = torch.float32,
@@ -77,10 +78,12 @@ def trajectory(
         guidance: what shifts the steps; None for unguided.
         sampler: "ddpm", the ancestral step, or "ddim".
         eta: noise of "ddim", within [0, 1].
+        use_clipped_model_output: whether "ddim" steps along the eps that goes with the clamped x0_hat, and not along
+            the network's; without clamping they are the same.
         shape: (C, H, W); left out, the model's own.
         noise: k -> (B, C, H, W), k = 0 for x_T and k = 1, 2, ... for the k-th step; left out, `SampleNoise`.
         first_index: index of the first sample, so that jobs may share the samples of one seed.
-        clip: whether x0_hat and the final image are clamped to [-1, 1].
+        clip: whether x0_hat and the final image are clamped to [-1, 1]; left out, as the schedule says.
         microbatch: how many images the networks see at a time, see `microbatch_size`. None, all of them, is faster for
             a few images on a CPU, but then their bits depend on the batch.
         autocast: dtype the denoiser runs in; the state and the classifier keep theirs. Where the classifier is certain,
@@ -105,10 +108,12 @@ def trajectory(
             raise ValueError(f"noise({k}) is {tuple(z.shape)}; it must be {(num_samples, *size)}.")
         return z.to(place, dtype)
 
+    clip = schedule.clip if clip is None else clip
     rows = microbatch_size(microbatch, denoiser, num_samples, size, place)
     network = partial(predict, denoiser, schedule, clip=clip, autocast=autocast)
     models = Microbatched(network, guidance, num_samples, rows)
-    return reverse_chain(models, schedule, make_sampler(sampler, schedule, eta, clip), draw, indices, clip)
+    step = make_sampler(sampler, schedule, eta, clip, use_clipped_model_output)
+    return reverse_chain(models, schedule, step, draw, indices, clip)
 
 
 @torch.no_grad()
