@@ -20,6 +20,7 @@ from nonrobust_guidance.files import write_atomically
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000
 _DEEPEST = 50
+_MOST_SHOWN = 100
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "str")}
@@ -83,7 +84,14 @@ def write_yaml(value: Any, path: Path) -> None:
 
 def dotted(path: Sequence[Any]) -> str:
     """Return the keys and indices that lead to a value as one key: ``a.b[0]``."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path).removeprefix(".")
+    keys = (f"[{part}]" if isinstance(part, int) else f".{quoted(str(part))[1:-1]}" for part in path)
+    return "".join(keys).removeprefix(".")
+
+
+def quoted(text: str) -> str:
+    """Return a text between quotes, on one line and cut short, to be shown in a sentence."""
+    shown = text if text.isprintable() else text.encode("unicode_escape").decode()
+    return f"'{shown[:_MOST_SHOWN]}...'" if len(shown) > _MOST_SHOWN else f"'{shown}'"
 
 
 class _Constructor(SafeConstructor):
@@ -132,7 +140,7 @@ def _entries(node: MappingNode, path: tuple[Any, ...]) -> list[tuple[Any, Node]]
         line = name.start_mark.line + 1
         _as_of_yaml_1_2(name)
         if not isinstance(name, ScalarNode) or name.tag not in (f"{_TAG}str", f"{_TAG}merge"):
-            shown = name.value if isinstance(name, ScalarNode) else f"a {name.id}"
+            shown = quoted(name.value)[1:-1] if isinstance(name, ScalarNode) else f"a {name.id}"
             raise UserError(
                 f"{dotted(path) or 'the file'} has the key {shown or 'null'} at line {line}; give a text, in quotes"
             )
@@ -149,7 +157,7 @@ def _as_of_yaml_1_2(node: Node) -> None:
 
 
 def _tagged(node: Node, key: str) -> UserError:
-    tag, line = str(node.tag).replace(_TAG, "!!"), node.start_mark.line + 1
+    tag, line = quoted(str(node.tag).replace(_TAG, "!!"))[1:-1], node.start_mark.line + 1
     return UserError(f"{key} has the tag {tag} at line {line}; write the value without it")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
@@ -9,8 +10,15 @@ from typing import Any
 
 from nonrobust_guidance.config.schema import instead, load_schema
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.yaml_files import quoted
 
 _JUDGE_ARCHITECTURE = "judge_cnn"
+# Smaller images are gone before the last layer; the other architectures have a pixel left of 8.
+_SMALLEST_INPUTS = {"convnext_tiny": 32, "densenet121": 29, "vgg11_bn": 32}
+_WITHOUT_BATCH_NORMALIZATION = (_JUDGE_ARCHITECTURE, "convnext_tiny")
+_LEAST_ALPHA_BAR = 1e-60
+_LEAST_STD = 1e-6
+_MOST_SHARDS = 10_000
 # Beside the methods' samples, factors.csv lists real images under these names.
 _NAMES_OF_REAL_IMAGES = ("real", "real_judged")
 
@@ -22,9 +30,8 @@ def check_models(config: Mapping[str, Any]) -> None:
         UserError: if two values contradict each other.
     """
     dataset, diffusion = config["dataset"], config["diffusion"]
-    if "scale_range" in dataset:
-        low, high = dataset["scale_range"]
-        _require(low < high, f"dataset.scale_range goes from {low} to {high}; give the lower end first")
+    if dataset["kind"] == "sportballs":
+        _check_ball(dataset)
     if dataset["kind"] == "folder":
         _check_folders(dataset["classes"], dataset.get("folders", {}))
     if "split" in dataset:
@@ -38,6 +45,7 @@ def check_models(config: Mapping[str, Any]) -> None:
         schedule["beta_start"] <= schedule["beta_end"],
         "diffusion.schedule.beta_start is greater than beta_end; give the smaller one first",
     )
+    _check_signal(schedule)
     _check_origin("diffusion", diffusion, trained_by=("unet", "training"))
     for name, classifier in config["classifiers"].items():
         _check_origin(f"classifiers.{name}", classifier, trained_by=("training",))
@@ -45,6 +53,13 @@ def check_models(config: Mapping[str, Any]) -> None:
             "source" not in classifier or classifier["architecture"] != _JUDGE_ARCHITECTURE,
             f"classifiers.{name}.source is for classifiers of torchvision; give a {_JUDGE_ARCHITECTURE} its training",
         )
+        smallest = _SMALLEST_INPUTS.get(classifier["architecture"], 0)
+        _require(
+            (classifier["input_size"] or dataset["image_size"]) >= smallest,
+            f"classifiers.{name} sees images of {classifier['input_size'] or dataset['image_size']} pixels, too small "
+            f"for {classifier['architecture']}; set its input_size to {smallest} or more",
+        )
+    _check_batches(config)
     if "unet" in diffusion:
         _check_unet(diffusion["unet"], dataset["image_size"])
     _require(
@@ -75,6 +90,56 @@ def _check_folders(classes: Sequence[str], folders: Mapping[str, str]) -> None:
         _require(used.count(path) == 1, f"dataset.classes.{name} has the folder of another class, {path}; remove one")
 
 
+def _check_ball(dataset: Mapping[str, Any]) -> None:
+    size, share, (low, high) = dataset["image_size"], dataset["ball_size"], dataset["scale_range"]
+    _require(low < high, f"dataset.scale_range goes from {low} to {high}; give the lower end first")
+    _require(
+        0 < round(100 * low) < round(100 * high),
+        f"dataset.scale_range goes from {low} to {high} and is drawn in hundredths; give ends at least 0.01 and that "
+        "far apart",
+    )
+    _require(
+        0 < round(size * share) < size,
+        f"dataset.ball_size is {share}, a frame of {round(size * share)} pixels in images of {size}; give one that has "
+        "pixels and leaves some",
+    )
+
+
+def _check_signal(schedule: Mapping[str, Any]) -> None:
+    """Check that the last step leaves so much of the image that float32 can divide by its amplitude."""
+    steps, start, end = schedule["num_steps"], schedule["beta_start"], schedule["beta_end"]
+    logarithm = sum(math.log1p(-(start + (end - start) * i / (steps - 1))) for i in range(steps))
+    _require(
+        logarithm > math.log(_LEAST_ALPHA_BAR),
+        f"diffusion.schedule leaves less than {_LEAST_ALPHA_BAR:g} of the image's variance at its last step; give "
+        "fewer steps or smaller betas",
+    )
+
+
+def _check_batches(config: Mapping[str, Any]) -> None:
+    """Check that batches can be shared out, as far as it is known how many processes and images there are."""
+    dataset = config["dataset"]
+    images = dataset["num_images"]["train"] if dataset["kind"] == "sportballs" else math.inf
+    classifiers = {f"classifiers.{name}": classifier for name, classifier in config["classifiers"].items()}
+    for key, model in ({"diffusion": config["diffusion"]} | classifiers).items():
+        training = model.get("training")
+        if not training:
+            continue
+        size, parts = min(training["batch_size"], images), training["accumulation"]
+        if key == "diffusion" and training["processes"] != "auto":
+            parts *= training["processes"]
+        _require(
+            size % parts == 0,
+            f"{key}.training shares batches of {size} images out in {parts} parts; give batch_size a multiple of that, "
+            "and no more than dataset.num_images.train",
+        )
+        _require(
+            size // parts > 1 or model.get("architecture") in (None, *_WITHOUT_BATCH_NORMALIZATION),
+            f"{key}.training shows {model.get('architecture')} one image at a time, and its batch normalization needs "
+            "two; give a greater batch_size, or less accumulation",
+        )
+
+
 def _check_unet(unet: Mapping[str, Any], image_size: int) -> None:
     channels, groups = unet["block_out_channels"], unet["norm_num_groups"]
     coarsest = 2 ** (len(channels) - 1)
@@ -95,6 +160,13 @@ def _check_unet(unet: Mapping[str, Any], image_size: int) -> None:
     _require(
         all(level < len(channels) for level in unet["attention_levels"]),
         f"diffusion.unet.attention_levels goes beyond the last level, {len(channels) - 1}; remove what is beyond",
+    )
+    # The middle of the U-Net attends whatever the levels do.
+    narrowest = min(channels[level] for level in (-1, *unet["attention_levels"]))
+    _require(
+        unet["attention_head_dim"] <= narrowest,
+        f"diffusion.unet.attention_head_dim is {unet['attention_head_dim']}; give at most {narrowest}, the fewest "
+        "channels of a level with attention, of which the last is one",
     )
 
 
@@ -117,7 +189,8 @@ def _check_origin(key: str, model: Mapping[str, Any], trained_by: tuple[str, ...
         f"{key}.source.revision is for a repository; remove it",
     )
     _require(
-        all(std > 0 for std in source.get("std", [])), f"{key}.source.std is {source.get('std')}; give positive numbers"
+        all(std >= _LEAST_STD for std in source.get("std", [])),
+        f"{key}.source.std is {source.get('std')}; give positive numbers, at least {_LEAST_STD:g}",
     )
 
 
@@ -147,13 +220,21 @@ def check_metrics(config: Mapping[str, Any]) -> None:
     judges = [name for name, settings in classifiers.items() if settings["architecture"] == _JUDGE_ARCHITECTURE]
     _require(
         metrics["judge"] in judges,
-        f"metrics.judge is '{metrics['judge']}', which is no classifier of the architecture {_JUDGE_ARCHITECTURE}; "
-        + (instead(metrics["judge"], judges) if judges else "add one to classifiers"),
+        f"metrics.judge is {quoted(metrics['judge'])}, which is no classifier of the architecture "
+        f"{_JUDGE_ARCHITECTURE}; " + (instead(metrics["judge"], judges) if judges else "add one to classifiers"),
     )
     _require(
         "all" not in config["dataset"]["classes"],
         "dataset.classes has a class 'all', as the references of all classes together are named; rename it",
     )
+    classes = config["dataset"]["classes"]
+    for split in ("train", "test"):
+        images = config["dataset"].get("num_images", {}).get(split, math.inf)
+        _require(
+            images >= 2 * len(classes),
+            f"dataset.num_images.{split} is {images}, and a distance needs two images of each class; give at least "
+            f"{2 * len(classes)}, better more",
+        )
     levels, steps = metrics["noise_levels"], config["diffusion"]["schedule"]["num_steps"]
     _require(
         levels <= steps, f"metrics.noise_levels is {levels}; give at most {steps}, the steps of diffusion.schedule"
@@ -179,13 +260,19 @@ def check_methods(config: Mapping[str, Any]) -> None:
     for i, target in enumerate(sampling["targets"]):
         _require(
             target in classes,
-            f"sampling.targets[{i}] is '{target}', which is no class of the dataset; {instead(target, classes)}",
+            f"sampling.targets[{i}] is {quoted(target)}, which is no class of the dataset; {instead(target, classes)}",
         )
     for key, method in methods.items():
         name = key.rpartition(".")[2]
         _require(
             name not in _NAMES_OF_REAL_IMAGES,
             f"{key} has a name that real images have in factors.csv; rename the method",
+        )
+        count, size = method.get("num_samples", sampling["num_samples"]), sampling["shard_size"]
+        _require(
+            size is None or count <= size * _MOST_SHARDS,
+            f"sampling.shard_size is {size}, which makes more than {_MOST_SHARDS} jobs of each cell of {key}; give a "
+            "greater one",
         )
         _check_method(key, method, config["classifiers"])
 
@@ -199,7 +286,8 @@ def check_report(config: Mapping[str, Any]) -> None:
     guided = [name for name, method in config["sampling"]["methods"].items() if method["classifier"]]
     for i, base in enumerate(config["report"]["ablation_of"]):
         _require(
-            base in guided, f"report.ablation_of[{i}] is '{base}', which is no guided method; {instead(base, guided)}"
+            base in guided,
+            f"report.ablation_of[{i}] is {quoted(base)}, which is no guided method; {instead(base, guided)}",
         )
 
 
@@ -217,11 +305,12 @@ def _check_method(key: str, method: Mapping[str, Any], classifiers: Mapping[str,
         _require(needed in method, f"{key}.{needed} is missing; add it, or remove {key}.classifier")
     _require(
         classifier in classifiers,
-        f"{key}.classifier is '{classifier}', which is none of the classifiers; {instead(classifier, guides)}",
+        f"{key}.classifier is {quoted(classifier)}, which is none of the classifiers; {instead(classifier, guides)}",
     )
     _require(
         classifier in guides,
-        f"{key}.classifier is '{classifier}', a judge, and a judge must never guide; {instead(classifier, guides)}",
+        f"{key}.classifier is {quoted(classifier)}, a judge, and a judge must never guide; "
+        f"{instead(classifier, guides)}",
     )
     low, high = method.get("interval", (0, 1))
     _require(low < high, f"{key}.interval goes from {low} to {high}; give the lower end first")

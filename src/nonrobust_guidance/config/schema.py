@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any, cast
 from jsonschema import Draft202012Validator, ValidationError
 from jsonschema.validators import extend
 
-from nonrobust_guidance.yaml_files import dotted, read_yaml
+from nonrobust_guidance.yaml_files import dotted, quoted, read_yaml
 
 SCHEMA_FILE = Path(__file__).with_name("config.schema.yaml")
 
@@ -28,7 +29,8 @@ _TYPES = {
 _PATTERNS = {
     "^[0-9a-f]{40}$": "a commit, 40 hexadecimal digits",
     "^[0-9a-f]{64}$": "a SHA-256, 64 hexadecimal digits",
-    "^https?://": "an address that starts with https://",
+    r"^https?://[^\x00-\x20]+$": "an address that starts with https:// and has no spaces",
+    r"^[^\x00-\x1f]*$": "a text without control characters",
     "^[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+$": "owner/name",
 }
 _WORDS_OF_YAML_1_1 = {"yes": "true", "y": "true", "on": "true", "no": "false", "n": "false", "off": "false"}
@@ -85,9 +87,16 @@ def _is_number(_checker: Any, value: Any) -> bool:
     return _is_integer(_checker, value) or (isinstance(value, float) and math.isfinite(value))
 
 
+def _matches(_validator: Any, pattern: str, value: Any, _schema: Any) -> Iterator[ValidationError]:
+    # Python's $ is before a line break at the end too, JSON Schema's is not.
+    if isinstance(value, str) and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield ValidationError(f"{value!r} does not match {pattern}")
+
+
 # JSON Schema itself takes 3.0 for an integer, and YAML can say .inf and .nan.
 _Validator = extend(
     Draft202012Validator,
+    {"pattern": _matches},
     type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer).redefine("number", _is_number),
 )
 
@@ -114,6 +123,8 @@ def _sentence(error: ValidationError) -> str:
             return f"{subject} {_shown(value)}; use only {letters}"
         case "minimum" | "maximum" | "exclusiveMinimum" | "exclusiveMaximum":
             return f"{key} is {value}; give a number {_BOUNDS[error.validator]} {rule}"
+        case "maxLength":
+            return f"{key} has {len(value)} characters; give at most {rule}"
         case "uniqueItems":
             return f"{key} lists a value twice; remove one"
         case "minItems" | "minProperties":
@@ -126,7 +137,7 @@ def _sentence(error: ValidationError) -> str:
 def _shown(value: Any) -> str:
     match value:
         case str():
-            return f"'{value}'"
+            return quoted(value)
         case None:
             return "empty"
         case Mapping():
