@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import modify_yaml
 
 from nonrobust_guidance.config import load_config, read_run, resolve_config, sample_files, write_config
 from nonrobust_guidance.errors import UserError
@@ -159,6 +160,16 @@ def test_what_config_sets_is_read_as_the_files_are():
     for mistake in ("sampling={steps: 5, steps: 6}", "sampling={steps: 5"):
         with pytest.raises(UserError, match=r"^--config sampling"):
             read_run([], [mistake])
+
+
+@pytest.mark.parametrize("scale", [0.00003, 1e-7, 2.5e-05, 1e6])
+def test_a_scale_that_dvc_sets_is_a_number(tmp_path, scale):
+    """With the writer of ``dvc exp run -S``."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text((CONFIGS[0].parent / "tiny.yaml").read_text())
+    with modify_yaml(str(path)) as content:
+        content["sampling"]["methods"]["robust_xt"]["scales"] = [scale]
+    assert load_config(path)["sampling"]["methods"]["robust_xt"]["scales"] == [scale]
 
 
 def of_kind(kind: str, **settings: object) -> dict:
