@@ -118,7 +118,7 @@ class _Constructor(SafeConstructor):
         inside = above | {id(node)}
         size = 1 + sum(self._measure(child, (*path, part), known, inside) for part, child in children)
         if size > _MOST_VALUES:
-            raise UserError(f"{key} repeats its aliases until it holds more than {_MOST_VALUES} values; write less")
+            raise UserError(f"{key} holds more than {_MOST_VALUES} values, with its aliases written out; write less")
         known[id(node)] = size
         return size
 
