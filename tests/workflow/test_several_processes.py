@@ -10,6 +10,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from nonrobust_guidance import cli
 from nonrobust_guidance.config import load_config, write_config
 
 ROOT = Path(__file__).parents[2]
@@ -21,13 +22,8 @@ pytestmark = pytest.mark.timeout(900)
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    run("prepare-data", "--config", ROOT / "config" / "tiny.yaml", "--output", folder)
+    assert cli.main(["prepare-data", "--config", str(ROOT / "config" / "tiny.yaml"), "--output", str(folder)]) == 0
     return folder
-
-
-def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "nonrobust_guidance.cli", *map(str, arguments), "--threads", "2"]
-    return subprocess.run(command, capture_output=True, text=True)
 
 
 def train(folder: Path, data: Path, **training: int | str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +32,9 @@ def train(folder: Path, data: Path, **training: int | str) -> subprocess.Complet
     folder.mkdir()
     (folder / "raw.yaml").write_text(yaml.safe_dump(config))
     write_config(load_config(folder / "raw.yaml"), folder / "config.yaml")
-    return run("train-diffusion", "--config", folder / "config.yaml", "--data", data, "--output", folder / "model")
+    command = [sys.executable, "-m", "nonrobust_guidance.cli", "train-diffusion", "--config", folder / "config.yaml"]
+    command += ["--data", data, "--output", folder / "model", "--threads", "2"]
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def curve(folder: Path) -> list[float]:
