@@ -57,7 +57,7 @@ def clone(source: Path, target: Path) -> Path:
     return target
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def published(finished: Path, made_once: Any) -> Path:
     """A repository whose last commit publishes the tiny run."""
     return made_once("published", lambda directory: publish(finished, directory))
@@ -91,7 +91,7 @@ def publish(finished: Path, directory: Path) -> None:
     call(directory, "git", "commit", "--quiet", "--message", "results")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def again(published: Path, made_once: Any) -> Path:
     """A clone in which it was all made again, killed a dozen times at random moments."""
     return made_once("again", lambda directory: make_again(published, directory))

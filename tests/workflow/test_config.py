@@ -12,7 +12,8 @@ from nonrobust_guidance.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[2] / "config").glob("*.yaml"))
 TINY = yaml.safe_load((Path(__file__).parents[2] / "config" / "tiny.yaml").read_text())
-REMOVED = object()
+# With a name that is the same in every process.
+REMOVED = ...
 
 
 def changed(key: str, value: object) -> dict:

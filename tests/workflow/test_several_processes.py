@@ -26,15 +26,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(folder: Path, data: Path, **training: int | str) -> subprocess.CompletedProcess[str]:
+def command(folder: Path, data: Path, **training: int | str) -> list[str]:
+    """Write the tiny run's configuration with these settings of the training, and return the command that trains."""
     config = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
     config["diffusion"]["training"] |= training
     folder.mkdir()
     (folder / "raw.yaml").write_text(yaml.safe_dump(config))
     write_config(load_config(folder / "raw.yaml"), folder / "config.yaml")
-    command = [sys.executable, "-m", "nonrobust_guidance.cli", "train-diffusion", "--config", folder / "config.yaml"]
-    command += ["--data", data, "--output", folder / "model", "--threads", "2"]
-    return subprocess.run(command, capture_output=True, text=True)
+    words = ["train-diffusion", "--config", folder / "config.yaml", "--data", data, "--output", folder / "model"]
+    return [*map(str, words)]
+
+
+def train(folder: Path, data: Path, **training: int | str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "nonrobust_guidance.cli", *command(folder, data, **training), "--threads", "2"]
+    return subprocess.run(words, capture_output=True, text=True)
 
 
 def curve(folder: Path) -> list[float]:
@@ -43,7 +48,8 @@ def curve(folder: Path) -> list[float]:
 
 
 def test_two_processes_train_what_one_trains(data: Path, tmp_path: Path) -> None:
-    for name, settings in {"one": {}, "two": {"processes": 2}, "parts": {"processes": 2, "accumulation": 2}}.items():
+    assert cli.main([*command(tmp_path / "one", data), "--threads", "1"]) == 0
+    for name, settings in {"two": {"processes": 2}, "parts": {"processes": 2, "accumulation": 2}}.items():
         done = train(tmp_path / name, data, **settings)
         assert done.returncode == 0, done.stderr
         assert done.stderr.count("| 0/30 ") == 1, "one of them shows the progress"
