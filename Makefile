@@ -43,6 +43,7 @@ publish: clone $(INSTALLED) ## Record checkpoints and results for Git and DVC, i
 clone:
 	@[ -e .git ] && git rev-parse --quiet --verify HEAD >/dev/null || { echo "error: an audit and a publication are of the" \
 	    "last commit, and here is none that git can read; call them in a clone of the project, with git installed" >&2; exit 1; }
+
 check: lint ## Check code, and run the tests that need no complete run
 	@$(RUN) $(PYTEST) -m "not complete"
 
