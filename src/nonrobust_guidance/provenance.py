@@ -10,6 +10,8 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
+SOURCES = (".py", ".js", ".css", ".html", ".j2")
+"""Endings of all that this package is made of."""
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
@@ -59,9 +61,9 @@ def commit(file: Path = Path(__file__)) -> str:
 
 @cache
 def code_hash(package: Path = Path(__file__).parent) -> str:
-    """Return the SHA-256 of this package's source files, their names included; comments count as code does."""
+    """Return the SHA-256 of this package's source files and templates, their names included; comments count too."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".js")):
+    for file in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)
