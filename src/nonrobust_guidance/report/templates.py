@@ -38,6 +38,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        extensions=["jinja2.ext.do"],
         keep_trailing_newline=True,
     )
     made.tests["interval"] = lambda text: bool(INTERVAL.fullmatch(text))
