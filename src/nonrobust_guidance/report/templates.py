@@ -14,17 +14,17 @@ from nonrobust_guidance.report import wording
 INTERVAL = re.compile(r"[-+\d.e%]+ \[[^\]]*\]")
 
 
-def fill(template: str, **values: Any) -> str:
+def fill(template: str, /, **values: Any) -> str:
     """Return a template with its values; in files of HTML these are escaped, unless the file says ``safe``."""
     return environment().get_template(template).render(values)
 
 
-def part(template: str, name: str, *values: Any, **named: Any) -> str:
+def part(template: str, name: str, /, *values: Any, **named: Any) -> str:
     """Return what a macro of a template gives."""
     return str(getattr(environment().get_template(template).module, name)(*values, **named))
 
 
-def say(template: str, sentence: str, **values: Any) -> str:
+def say(template: str, sentence: str, /, **values: Any) -> str:
     """Return a sentence of a file of sentences, in one line; each is a macro, whose arguments are the values."""
     return re.sub(r"[ \n]+", " ", part(template, sentence, **values)).strip(" ")
 

@@ -164,7 +164,7 @@ def sizes_of(signatures: Signatures, target: str) -> dict[int, list[Measured]]:
 
 
 def count_sizes(signatures: Signatures, target: str) -> dict[str, Any]:
-    """Return with how many methods at their best scales the ball is smaller than real ones, and larger, and of how many."""
+    """Return with how many methods, of all at their best scales, the ball is smaller than real ones, and larger."""
     groups = sizes_of(signatures, target)
     total = sum(map(len, groups.values()))
     return {"target": target, "smaller": len(groups[-1]), "larger": len(groups[1]), "total": total}
