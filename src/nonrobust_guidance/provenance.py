@@ -12,6 +12,8 @@ from pathlib import Path
 
 # Git's hooks set these, and they would name that repository in place of the one that a file is in.
 OF_ANOTHER_CHECKOUT = {f"GIT_{what}" for what in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY")}
+SOURCES = (".py", ".js", ".css", ".html", ".j2")
+"""Endings of all that this package is made of."""
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
@@ -83,9 +85,9 @@ def why_git_failed(error: Exception) -> str:
 
 @cache
 def code_hash(package: Path = Path(__file__).parent) -> str:
-    """Return the SHA-256 of this package's source files, their names included; comments count as code does."""
+    """Return the SHA-256 of this package's source files and templates, their names included; comments count too."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in package.rglob("*") if path.suffix in (".py", ".js")):
+    for file in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         content = file.read_bytes()
         digest.update(f"{file.relative_to(package).as_posix()}\0{len(content)}\0".encode())
         digest.update(content)

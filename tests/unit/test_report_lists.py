@@ -1,14 +1,19 @@
 """The lists of result files and of pages, held against what is published, recorded and laid out beside them."""
 
+import shutil
+import tomllib
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
+from jinja2 import UndefinedError
 
 from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
+from nonrobust_guidance.provenance import SOURCES, code_hash
 from nonrobust_guidance.report.pages import PAGES, pages_of
+from nonrobust_guidance.report.templates import say
 
 ROOT = Path(__file__).parents[2]
 TABLES = [file for file in RESULT_FILES if file.key]
@@ -39,6 +44,26 @@ def test_every_table_and_page_has_its_parts() -> None:
     assert {page.name for page in PAGES} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     folders = {path.name for path in (ROOT / "src/nonrobust_guidance/report/pages").iterdir() if path.is_dir()}
     assert {page.name for page in PAGES} | {"index"} == folders - {"__pycache__"}
+
+
+def test_templates_are_packaged_and_count_as_code(tmp_path: Path) -> None:
+    package = ROOT / "src" / "nonrobust_guidance"
+    others = [path for path in package.rglob("*.*") if path.is_file() and path.suffix not in (".py", ".pyc", ".typed")]
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    packaged = {path for pattern in patterns["nonrobust_guidance"] for path in package.glob(pattern)}
+    assert {path.suffix for path in others} >= {".css", ".html", ".j2", ".js"}
+    assert set(others) <= packaged
+    assert {path.suffix for path in others} <= set(SOURCES)
+    copy = shutil.copytree(package, tmp_path / "package")
+    for path in others:
+        before = code_hash.__wrapped__(copy)
+        (copy / path.relative_to(package)).write_text("another sentence")
+        assert code_hash.__wrapped__(copy) != before
+
+
+def test_a_sentence_with_a_value_missing_is_an_error_and_not_a_gap() -> None:
+    with pytest.raises(UndefinedError):
+        say("pages/gradients/sentences.j2", "under_noise", level=1)
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     assert paper == "https://arxiv.org/abs/2507.00687"
     assert files == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
     assert all((index.parent / target).is_file() for target in files)
-    shown = "".join(links.text)
+    shown = re.sub(r"\s+", " ", "".join(links.text))
     assert "Run r&<b>un, on toys (cup and b<i>&$l): 5 ways of guiding and 1 without a guide" in shown
     assert "asked for cup and b<i>&$l at every one of its scales" in shown
     assert "That makes 1024 images" in shown  # 7 guided cells of 64 for each of two targets, and 128 unguided

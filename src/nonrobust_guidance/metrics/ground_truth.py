@@ -50,7 +50,7 @@ def measure_ground_truth(config: Mapping[str, Any], output_csv: Path, output_npz
         rows += rows_of(experiment)
         arrays |= {f"{experiment.name}_{name}": array for name, array in arrays_of(experiment).items()}
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"t": "Int64"})
-    write_atomically(output_npz, lambda path: np.savez_compressed(path, allow_pickle=False, **arrays))
+    write_atomically(output_npz, lambda path: np.savez_compressed(path, **arrays))  # type: ignore[arg-type]
     # In full: a page that rounds a rounded number may end on the other side of a half.
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nonrobust_guidance.report.page import PARTS
 from nonrobust_guidance.report.palette import method_colours
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.templates import part
 from nonrobust_guidance.report.wording import method_labels, percent
 
 MAX_PIXELS = 96
@@ -74,48 +75,45 @@ def unguided_samples(results: Results, count: int = 96, columns: int = 16) -> li
 
 def strips_html(strips: Sequence[Strip], caption: str) -> str:
     """Return a figure with a strip a row, named on the left; on a narrow screen the name stands above."""
-    rows = "\n".join(f'<div class="strip">{name_html(strip)}{image_html(strip)}</div>' for strip in strips)
-    return f'<figure class="strips">\n{rows}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>'
+    return part(PARTS, "strips", [shown(strip) for strip in strips], caption)
 
 
 def unnamed_strips_html(strips: Sequence[Strip], caption: str) -> str:
     """Return a figure of rows of images without names."""
-    rows = "\n".join(image_html(strip, f"samples, row {i}") for i, strip in enumerate(strips, start=1))
-    return f'<figure class="strips">\n{rows}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>'
+    return part(PARTS, "unnamed_strips", [shown(strip) for strip in strips], caption)
 
 
 def strip_grid_html(rows: Sequence[Sequence[Strip]], caption: str) -> str:
     """Return a figure with a method a row and, beside each other, its strips with their notes."""
-    parts = []
-    for row in rows:
-        cells = "".join(f"<div>{image_html(s)}<small>{html.escape(s.note)}</small></div>" for s in row)
-        name = f'<b style="--dot: {row[0].colour}">{html.escape(row[0].title)}</b>'
-        parts.append(f'<div class="strip"><div class="name">{name}</div><div class="scales">{cells}</div></div>')
-    body = "\n".join(parts)
-    return f'<figure class="strips">\n{body}\n<figcaption>{html.escape(caption)}</figcaption>\n</figure>'
+    return part(PARTS, "strip_grid", [[shown(strip) for strip in row] for row in rows], caption)
 
 
-def name_html(strip: Strip) -> str:
-    """Return a strip's name, dotted with its colour, and its note."""
-    title, note = html.escape(strip.title), html.escape(strip.note)
-    return f'<div class="name"><b style="--dot: {strip.colour}">{title}</b><small>{note}</small></div>'
+def image_html(strip: Strip) -> str:
+    """Return the strip as one embedded picture."""
+    return part(PARTS, "image", shown(strip), "")
 
 
-def image_html(strip: Strip, alt: str = "") -> str:
-    """Return the strip as one embedded PNG, its pixels as they are, or fewer where an image is large."""
+def shown(strip: Strip) -> dict[str, str]:
+    """Return a strip as the templates show it: one PNG in base64, its words, and its share of the width in percent."""
+    return {
+        "title": strip.title,
+        "note": strip.note,
+        "colour": strip.colour,
+        "alt": f"{len(strip.images)} samples, {strip.title}, {strip.note}",
+        "png": base64.b64encode(png_of(strip.images)).decode(),
+        "share": f"{100 * len(strip.images) / strip.columns:.4g}" if strip.columns > len(strip.images) else "",
+    }
+
+
+def png_of(images: NDArray[np.uint8]) -> bytes:
+    """Return images (N, H, W, 3) in a row as a PNG, their pixels as they are, or fewer where an image is large."""
     # A grey line around each, or white canvases would run into each other and into the page.
-    framed = np.pad(strip.images, ((0, 0), (1, 1), (0, 1), (0, 0)), constant_values=FRAME)
+    framed = np.pad(images, ((0, 0), (1, 1), (0, 1), (0, 0)), constant_values=FRAME)
     row = np.pad(np.concatenate(list(framed), axis=1), ((0, 0), (1, 0), (0, 0)), constant_values=FRAME)
-    picture = Image.fromarray(row)
-    height = strip.images.shape[1]
+    picture, height = Image.fromarray(row), images.shape[1]
     if height > MAX_PIXELS:
         size = (round(row.shape[1] * MAX_PIXELS / height), MAX_PIXELS)
         picture = picture.resize(size, Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     picture.save(buffer, format="PNG", optimize=True)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    words = html.escape(alt or f"{len(strip.images)} samples, {strip.title}, {strip.note}", quote=True)
-    style = (
-        f' style="width: {100 * len(strip.images) / strip.columns:.4g}%"' if strip.columns > len(strip.images) else ""
-    )
-    return f'<img class="pixels"{style} alt="{words}" src="data:image/png;base64,{data}">'
+    return buffer.getvalue()

@@ -18,78 +18,51 @@ from nonrobust_guidance.report.claims.guidance import (
     stabilizing_helps,
 )
 from nonrobust_guidance.report.claims.images import KEPT, degrades_without_stabilizing, diversity_is_kept
-from nonrobust_guidance.report.claims.verdict import Finding, Groups, Verdict
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, Verdict
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
-from nonrobust_guidance.report.wording import X0_HAT, X_T
+from nonrobust_guidance.report.templates import say
 
 
 class Claim(NamedTuple):
-    """One of the paper's claims, what decides it in words, and the function that decides it.
+    """One of the paper's claims, and the function that decides it.
 
     Attributes:
-        text: the claim in a sentence.
-        test: what has to be so for it to be supported.
+        name: of its sentences.
         decide: says which it is, and from what numbers.
         by_target: whether it has an answer for each target; else it is about the classifiers alone.
     """
 
-    text: str
-    test: str
+    name: str
     decide: Callable[[Groups], Finding]
     by_target: bool = True
 
+    @property
+    def text(self) -> str:
+        """The claim in a sentence."""
+        return say(SENTENCES, f"{self.name}_claim")
 
+    @property
+    def test(self) -> str:
+        """What has to be so for it to be supported."""
+        return say(SENTENCES, f"{self.name}_test", limits=LIMITS)
+
+
+LIMITS = {
+    "most_levels": f"{100 * MOST_LEVELS:.0f}%",
+    "high_accuracy": f"{100 * HIGH_ACCURACY:.0f}%",
+    "near_distance": f"{NEAR_DISTANCE:g}",
+    "kept": f"{KEPT:g}",
+}
+"""What the numbers are compared with, as the sentences say it."""
 CLAIMS = (
-    Claim(
-        "A classifier trained on clean images loses its accuracy under noise; one trained on noised images keeps it.",
-        f"At some noise level the non-robust classifier's accuracy on {X_T} is below halfway from chance to its own "
-        "accuracy on the cleanest images, and the robust one's is not.",
-        under_noise,
-        by_target=False,
-    ),
-    Claim(
-        "The gradients of the non-robust classifier are unstable.",
-        f"On {X_T} its gradient moves more than the robust one's: from one noise level to the next, per unit of change "
-        f"of the image or of its own length, at more than {100 * MOST_LEVELS:.0f}% of the levels, or from one step of "
-        "guided trajectories to the next (a lower cosine); and in none of these less.",
-        unstable_gradients,
-    ),
-    Claim(
-        f"Classifying the one-step denoised image {X0_HAT} helps.",
-        f"The held-out accuracy is higher than on {X_T}, and above halfway from unguided to robust guidance.",
-        denoising_helps,
-    ),
-    Claim(
-        "Stabilizing the gradient (EMA, Adam) helps further.",
-        f"Some stabilized method is better than {X0_HAT} alone in held-out accuracy or in distance, and worse in "
-        "neither.",
-        stabilizing_helps,
-    ),
-    Claim(
-        f"Denoised and stabilized, the accuracy is above {100 * HIGH_ACCURACY:.0f}%.",
-        f"The guide itself calls more than {100 * HIGH_ACCURACY:.0f}% of the samples the target, which is how the "
-        "paper measures.",
-        accuracy_is_high,
-    ),
-    Claim(
-        "Denoised and stabilized, the conditional Fréchet distance is near the robust classifier's.",
-        f"Counted from what as many real test images score, it is at most {NEAR_DISTANCE:g} times the robust "
-        "classifier's, in every kind of features that the run has.",
-        distance_is_near,
-    ),
-    Claim(
-        "Denoised and stabilized, the samples stay diverse.",
-        f"Recall, coverage and the spread of what the class does not determine are at least {KEPT:g} times those of "
-        "robust guidance and of real test images, as far as the run measures them.",
-        diversity_is_kept,
-    ),
-    Claim(
-        "Without stabilization colours shift and images degrade.",
-        "The colour shift, or the share that the judge calls none of these, grows from the smallest to the largest "
-        "scale, and is there above that of the best stabilized method at its own largest scale; and for neither is "
-        "the opposite so.",
-        degrades_without_stabilizing,
-    ),
+    Claim("under_noise", under_noise, by_target=False),
+    Claim("unstable_gradients", unstable_gradients),
+    Claim("denoising_helps", denoising_helps),
+    Claim("stabilizing_helps", stabilizing_helps),
+    Claim("accuracy_is_high", accuracy_is_high),
+    Claim("distance_is_near", distance_is_near),
+    Claim("diversity_is_kept", diversity_is_kept),
+    Claim("degrades_without_stabilizing", degrades_without_stabilizing),
 )
 
 

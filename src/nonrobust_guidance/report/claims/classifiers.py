@@ -8,15 +8,17 @@ from typing import NamedTuple
 import pandas as pd
 
 from nonrobust_guidance.metrics.intervals import Interval, difference, mean_of
-from nonrobust_guidance.report.claims.verdict import Finding, Groups, any_of, decide, missing, side
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, Results, best
-from nonrobust_guidance.report.wording import X_T, listed, number, percent, quantity
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import X_T
 
 MOST_LEVELS = 0.5
 """A gradient is called unstable along the forward process if it is so at more than this share of the noise levels,
 since the claim is about the process as a whole and at its ends all classifiers see nearly the same."""
 
-CHANGES = {"ratio": "per unit of change of the image", "relative_change": "in relation to its own length"}
+CHANGES = ("ratio", "relative_change")
+"""Per unit of change of the image, and in relation to the gradient's own length."""
 
 
 class Evidence(NamedTuple):
@@ -46,14 +48,22 @@ def under_noise(groups: Groups) -> Finding:
     lost = [t for t in kept if weak_sides[t] < 0]
     sign = 1 if lost else -1 if kept and all(weak_sides[t] > 0 for t in kept) else 0
     shown = max(kept or levels, key=lambda t: robust[t].value - weak[t].value)
-    return Finding(
-        decide(sign),
-        f"At t = {shown} of {int(noise['t'].max()) + 1} the non-robust classifier is right on {percent(weak[shown])} "
-        f"of {int(noise['n'].max())} noised test images and the robust one on {percent(robust[shown])}, against "
-        f"{percent(weak[first])} and {percent(robust[first])} at t = {first}; at {len(kept)} of {len(levels)} levels "
-        f"the robust one keeps more than half its lead over chance, and at {len(lost)} of them the non-robust one has "
-        "lost that.",
+    words = say(
+        SENTENCES,
+        "under_noise",
+        t=shown,
+        num_steps=int(noise["t"].max()) + 1,
+        n=int(noise["n"].max()),
+        weak=weak[shown],
+        robust=robust[shown],
+        first=first,
+        weak_first=weak[first],
+        robust_first=robust[first],
+        kept=len(kept),
+        levels=len(levels),
+        lost=len(lost),
     )
+    return Finding(decide(sign), words)
 
 
 def noise_curve(results: Results, robust: bool) -> dict[int, Interval]:
@@ -105,20 +115,15 @@ def along_forward_process(groups: Groups) -> Evidence | None:
     robust, weak = (rows_of_guide(groups.results, chosen, robust=kind) for kind in (True, False))
     if robust is None or weak is None:
         return None
-    found = [
-        compare_levels(curve_of(weak, column), curve_of(robust, column), words) for column, words in CHANGES.items()
-    ]
+    found = [compare_levels(curve_of(weak, column), curve_of(robust, column), column) for column in CHANGES]
     signs, parts = [part.sign for part in found if part], [part.words for part in found if part]
     if not parts:
         return None
-    return Evidence(
-        any_of(signs),
-        f"Along the forward process of {int(chosen['n'].max())} test images its gradient changes more than the robust "
-        f"one's {listed(parts)}.",
-    )
+    n = int(chosen["n"].max())
+    return Evidence(any_of(signs), say(SENTENCES, "along_forward_process", n=n, changes=parts))
 
 
-def compare_levels(weak: Mapping[int, Interval], robust: Mapping[int, Interval], words: str) -> Evidence | None:
+def compare_levels(weak: Mapping[int, Interval], robust: Mapping[int, Interval], column: str) -> Evidence | None:
     """Return whether the one is above the other at most levels, and in words; None where they share no level."""
     levels = sorted(set(robust) & set(weak))
     if not levels:
@@ -126,11 +131,18 @@ def compare_levels(weak: Mapping[int, Interval], robust: Mapping[int, Interval],
     signs = [side(difference(weak[t], robust[t]), 0) for t in levels]
     more, less, most = signs.count(1), signs.count(-1), MOST_LEVELS * len(levels)
     middle = levels[len(levels) // 2]
-    return Evidence(
-        1 if more > most else -1 if less > most else 0,
-        f"{words} at {more} of {len(levels)} noise levels and less at {less} (at t = {middle}: "
-        f"{quantity(weak[middle])} against {quantity(robust[middle])})",
+    words = say(
+        SENTENCES,
+        "levels",
+        column=column,
+        more=more,
+        less=less,
+        total=len(levels),
+        t=middle,
+        weak=weak[middle],
+        robust=robust[middle],
     )
+    return Evidence(1 if more > most else -1 if less > most else 0, words)
 
 
 def along_trajectories(groups: Groups) -> Evidence | None:
@@ -147,11 +159,16 @@ def along_trajectories(groups: Groups) -> Evidence | None:
         return None
     rows = groups.results.select(table, other[0].method, other[0].scale, groups.targets)
     n = int(rows.groupby("k")["n"].sum().max())
-    return Evidence(
-        side(difference(strong[1], other[1]), 0),
-        f"From step to step of {n} guided trajectories, the cosine between its gradients is {number(other[1])} with "
-        f"{groups.name(other[0])}, against {number(strong[1])} with {groups.name(strong[0])}.",
+    words = say(
+        SENTENCES,
+        "along_trajectories",
+        n=n,
+        weak=other[1],
+        weak_cell=groups.name(other[0]),
+        robust=strong[1],
+        robust_cell=groups.name(strong[0]),
     )
+    return Evidence(side(difference(strong[1], other[1]), 0), words)
 
 
 def cosine_of(groups: Groups, table: pd.DataFrame, outcome: Outcome) -> Interval | None:

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from nonrobust_guidance.metrics.intervals import Interval, difference, wilson_interval
 from nonrobust_guidance.metrics.seeds import mean_over_cells
-from nonrobust_guidance.report.claims.verdict import UNDECIDED, Finding, Groups, all_of, any_of, decide, missing, side
+from nonrobust_guidance.report.claims.verdict import (
+    SENTENCES,
+    UNDECIDED,
+    Finding,
+    Groups,
+    all_of,
+    any_of,
+    decide,
+    missing,
+    side,
+)
 from nonrobust_guidance.report.results import Outcome, Results, best
-from nonrobust_guidance.report.wording import X0_HAT, X_T, number, percent, points, signed
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import X0_HAT, X_T, number
 
 HIGH_ACCURACY = 0.99
 """The paper's own number."""
@@ -30,14 +41,20 @@ def denoising_helps(groups: Groups) -> Finding:
     found, before = best(groups.at_x0), best(groups.at_xt)
     gain = difference(found.accuracy, before.accuracy)
     sign = all_of([side(found.accuracy, groups.halfway), side(gain, 0)])
-    mark = f"{100 * groups.halfway:.0f}%, halfway from unguided to robust guidance"
-    fails = {-1: f"which is below {mark}", 1: f"which is above {mark}", 0: f"not told apart from {mark}"}
-    return Finding(
-        decide(sign),
-        f"Best on {X_T} is {groups.name(before)}, with a held-out accuracy of {percent(before.accuracy)}, "
-        f"{fails[side(before.accuracy, groups.halfway)]}. Best on {X0_HAT} is {groups.name(found)}, with "
-        f"{percent(found.accuracy)}, {points(gain)} (n = {before.n} and {found.n}).",
+    words = say(
+        SENTENCES,
+        "denoising_helps",
+        before=before.accuracy,
+        before_cell=groups.name(before),
+        before_side=side(before.accuracy, groups.halfway),
+        halfway=f"{100 * groups.halfway:.0f}%",
+        found=found.accuracy,
+        found_cell=groups.name(found),
+        gain=gain,
+        before_n=before.n,
+        found_n=found.n,
     )
+    return Finding(decide(sign), words)
 
 
 def stabilizing_helps(groups: Groups) -> Finding:
@@ -53,11 +70,16 @@ def stabilizing_helps(groups: Groups) -> Finding:
         sign, words = compare(found, plain)
         signs.append(sign)
         parts.append(f"{groups.name(found)} {words}")
-    return Finding(
-        decide(1 if 1 in signs else -1 if set(signs) == {-1} else 0),
-        f"Against {groups.name(plain)} ({percent(plain.accuracy)}, {number(plain.distance)}, n = {plain.n}): "
-        f"{'; '.join(parts)}.",
+    words = say(
+        SENTENCES,
+        "stabilizing_helps",
+        plain_cell=groups.name(plain),
+        accuracy=plain.accuracy,
+        distance=plain.distance,
+        n=plain.n,
+        others=parts,
     )
+    return Finding(decide(1 if 1 in signs else -1 if set(signs) == {-1} else 0), words)
 
 
 def compare(found: Outcome, other: Outcome) -> tuple[int, str]:
@@ -69,10 +91,15 @@ def compare(found: Outcome, other: Outcome) -> tuple[int, str]:
     accuracy, distance = difference(found.accuracy, other.accuracy), difference(found.distance, other.distance)
     same_n = found.cell_n == other.cell_n
     signs = {side(accuracy, 0), -side(distance, 0) if same_n else 0}
-    tie = "is better in one and worse in the other" if signs >= {1, -1} else "is not told apart"
-    word = {1: "is better", -1: "is worse", 0: tie}[any_of(signs)]
-    apart = f"distance {signed(distance)}" if same_n else "distances of unequal n not compared"
-    return any_of(signs), f"{word} (accuracy {points(accuracy)}, {apart})"
+    words = say(
+        SENTENCES,
+        "compared",
+        sign=any_of(signs),
+        tie=signs >= {1, -1},
+        accuracy=accuracy,
+        distance=distance if same_n else None,
+    )
+    return any_of(signs), words
 
 
 def accuracy_is_high(groups: Groups) -> Finding:
@@ -90,13 +117,17 @@ def accuracy_is_high(groups: Groups) -> Finding:
     above = side(share, HIGH_ACCURACY) > 0
     below = all(side(other, HIGH_ACCURACY) < 0 for other in shares.values())
     decision, enough = decide(1 if above else -1 if below else 0), smallest_conclusive_n(HIGH_ACCURACY)
-    few = f" Fewer than {enough} samples cannot show it." if decision == UNDECIDED and found.n < enough else ""
-    top = max(shares.values(), key=lambda other: other.value)
-    return Finding(
-        decision,
-        f"Best is {groups.name(found)}, with {percent(share, 1)} by its own guide and {percent(found.accuracy, 1)} by "
-        f"the held-out judge (n = {found.n}); the highest by its own guide, at any scale, is {percent(top, 1)}.{few}",
+    words = say(
+        SENTENCES,
+        "accuracy_is_high",
+        cell=groups.name(found),
+        by_guide=share,
+        by_judge=found.accuracy,
+        n=found.n,
+        highest=max(shares.values(), key=lambda other: other.value),
+        enough=enough if decision == UNDECIDED and found.n < enough else None,
     )
+    return Finding(decision, words)
 
 
 def smallest_conclusive_n(share: float) -> int:
@@ -119,20 +150,23 @@ def distance_is_near(groups: Groups) -> Finding:
         return groups.unmeasurable()
     found, robust = best(groups.stabilized), best(groups.robust)
     if found.cell_n != robust.cell_n:
-        return Finding(
-            UNDECIDED, f"Cells of {found.cell_n} and of {robust.cell_n} samples have distances that do not compare."
-        )
+        return Finding(UNDECIDED, say(SENTENCES, "unequal_cells", n=found.cell_n, other=robust.cell_n))
     signs, parts = [], []
     for column in distance_columns(groups.results):
         (weak, real), (strong, _) = (distance_in(groups, outcome, column) for outcome in (found, robust))
         excess = [Interval(*(end - real for end in distance)) for distance in (weak, strong)]
         signs.append(-side(difference(excess[0], excess[1].scaled(NEAR_DISTANCE)), 0))
-        parts.append(f"{number(weak)} against {number(strong)} in {name_of(column)}, real images {number_alone(real)}")
-    return Finding(
-        decide(all_of(signs)),
-        f"{groups.name(found)} against {groups.name(robust)}, n = {found.n} in cells of {found.cell_n}: "
-        f"{'; '.join(parts)}.",
+        parts.append({"weak": weak, "robust": strong, "features": name_of(column), "real": number_alone(real)})
+    words = say(
+        SENTENCES,
+        "distance_is_near",
+        cell=groups.name(found),
+        robust_cell=groups.name(robust),
+        n=found.n,
+        cell_n=found.cell_n,
+        distances=parts,
     )
+    return Finding(decide(all_of(signs)), words)
 
 
 def distance_columns(results: Results) -> list[str]:

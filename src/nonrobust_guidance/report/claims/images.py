@@ -10,15 +10,16 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.metrics.intervals import LEVEL, Interval, difference, mean_of
 from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
-from nonrobust_guidance.report.claims.verdict import Finding, Groups, all_of, any_of, decide, missing, side
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, best
-from nonrobust_guidance.report.wording import X0_HAT, number, percent, quantity
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import X0_HAT, percent, quantity
 
 KEPT = 0.8
 """Diversity counts as kept from this share on: the paper gives no number; at a fifth less one would look twice."""
 
 RESAMPLES = 500
-SIGNATURES = {"colour_shift": "colour shift", "none_share": "share judged none of these"}
+SIGNATURES = ("colour_shift", "none_share")
 
 
 def diversity_is_kept(groups: Groups) -> Finding:
@@ -34,8 +35,9 @@ def diversity_is_kept(groups: Groups) -> Finding:
     parts = [*shares_kept(groups, found), *spreads_kept(groups, found)]
     if not parts:
         return missing("recall, coverage or factors to compare")
-    words = "; ".join(words for _, words in parts)
-    return Finding(decide(all_of(sign for sign, _ in parts)), f"{groups.name(found)}, n = {found.n}: {words}.")
+    said = [words for _, words in parts]
+    words = say(SENTENCES, "diversity_is_kept", cell=groups.name(found), n=found.n, parts=said)
+    return Finding(decide(all_of(sign for sign, _ in parts)), words)
 
 
 def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
@@ -50,12 +52,13 @@ def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
         # Both shares rise with the number of samples, so they are held against as many.
         if robust is not None and robust.cell_n == found.cell_n:
             other = share_in(groups, robust, column)
-            words = f"{name} {percent(own)} against {percent(other)} of {groups.name(robust)}"
+            words = say(SENTENCES, "share_beside_cell", name=name, own=own, other=other, cell=groups.name(robust))
             yield side(difference(own, other.scaled(KEPT)), 0), words
         if f"{column}_real" in metrics.columns:
             rows = groups.results.select(metrics, found.method, found.scale, groups.targets)
             real = float(rows[f"{column}_real"].mean())
-            yield side(own, KEPT * real), f"{name} {percent(own)} against {100 * real:.0f}% of real test images"
+            words = say(SENTENCES, "share_beside_real", name=name, own=own, real=f"{100 * real:.0f}%")
+            yield side(own, KEPT * real), words
 
 
 def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
@@ -82,7 +85,7 @@ def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
         measured = [ratio for ratio in ratios if ratio is not None]
         if len(measured) == len(groups.targets):
             ratio = mean_of(measured)
-            yield side(ratio, KEPT), f"spread of {factor} {number(ratio)} times that of real test images"
+            yield side(ratio, KEPT), say(SENTENCES, "spread", factor=factor, ratio=ratio)
 
 
 def linear_factors(groups: Groups, table: pd.DataFrame) -> list[str]:
@@ -130,10 +133,9 @@ def degrades_without_stabilizing(groups: Groups) -> Finding:
     found = [part for part in parts if part is not None]
     if not found:
         return missing("signatures of unstabilized non-robust guidance at two scales")
-    words = "; ".join(words for _, words in found)
-    return Finding(
-        decide(any_of(sign for sign, _ in found)), f"Against {groups.name(yardstick)}, n = {yardstick.n}: {words}."
-    )
+    said = [words for _, words in found]
+    words = say(SENTENCES, "degrades_without_stabilizing", cell=groups.name(yardstick), n=yardstick.n, parts=said)
+    return Finding(decide(any_of(sign for sign, _ in found)), words)
 
 
 def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
@@ -150,10 +152,18 @@ def compare_signature(
     if first is None or last is None or other is None:
         return None
     shown = percent if column == "none_share" else quantity
-    return all_of([side(difference(last, first), 0), side(difference(last, other), 0)]), (
-        f"{groups.labels[weakest.method.name]}: {SIGNATURES[column]} {shown(first)} at scale {weakest.scale:g}, "
-        f"{shown(last)} at {strongest.scale:g}, against {shown(other)}"
+    words = say(
+        SENTENCES,
+        "signature",
+        method=groups.labels[weakest.method.name],
+        column=column,
+        first=shown(first),
+        first_scale=f"{weakest.scale:g}",
+        last=shown(last),
+        last_scale=f"{strongest.scale:g}",
+        other=shown(other),
     )
+    return all_of([side(difference(last, first), 0), side(difference(last, other), 0)]), words
 
 
 def signature_of(groups: Groups, table: pd.DataFrame, outcome: Outcome, column: str) -> Interval | None:

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
-from nonrobust_guidance.report.wording import listed, method_labels, percent
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import method_labels
 
+SENTENCES = "claims/sentences.j2"
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 UNDECIDED = "undecided at this n"
@@ -71,11 +73,8 @@ class Groups:
 
     def unmeasurable(self) -> Finding:
         """Return the finding where it does not."""
-        return Finding(
-            UNDECIDED,
-            f"Robust guidance itself reaches {percent(self.top)} where unguided sampling has "
-            f"{100 * self.unguided:.0f}%, so there is nothing to measure by.",
-        )
+        unguided = f"{100 * self.unguided:.0f}%"
+        return Finding(UNDECIDED, say(SENTENCES, "unmeasurable", robust=self.top, unguided=unguided))
 
 
 def side(interval: Interval, threshold: float) -> int:
@@ -102,4 +101,4 @@ def all_of(signs: Iterable[int]) -> int:
 
 def missing(*kinds: str) -> Finding:
     """Return that a claim was not tested, and for want of what."""
-    return Finding(NOT_TESTED, f"This run has no {listed(kinds)}.")
+    return Finding(NOT_TESTED, say(SENTENCES, "missing", kinds=kinds))

@@ -11,9 +11,11 @@ from nonrobust_guidance.metrics.cells import stabilizer_chain
 from nonrobust_guidance.report.claims.guidance import compare
 from nonrobust_guidance.report.facts import Row
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
-from nonrobust_guidance.report.wording import AT, listed, method_labels, number, percent
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import AT, method_labels, number, percent
 from nonrobust_guidance.yaml_files import read_yaml
 
+SENTENCES = "pages/ablation/sentences.j2"
 SETTINGS = ("classifier", "at", "objective", "steps", "interval")
 
 
@@ -78,11 +80,7 @@ def answer(results: Results, base: str) -> str:
     for variant in variants_of(results.config, base)[1:]:
         sign, _ = compare(best_of(results, variant.method), plain)
         groups[sign].append(f"{variant.setting.replace('_', ' ')} {variant.value}")
-    if not any(groups.values()):
-        return f"This run has no method that differs from {labels[base]} in one setting."
-    words = {1: "Better", -1: "Worse", 0: "Not told apart at this n"}
-    parts = [f"{words[sign]}: {listed(groups[sign])}." for sign in words if groups[sign]]
-    return f"Changes of {labels[base]}, one at a time, each at its best scale. {' '.join(parts)}"
+    return say(SENTENCES, "answer", base=labels[base], better=groups[1], worse=groups[-1], same=groups[0])
 
 
 def best_of(results: Results, method: str) -> Outcome:

@@ -12,7 +12,10 @@ from nonrobust_guidance.metrics.intervals import Interval
 from nonrobust_guidance.metrics.tables import ENDS
 from nonrobust_guidance.report.facts import Row, describe_classifier, trained
 from nonrobust_guidance.report.pages.gradients.measured import Gradients, count_levels, factor
-from nonrobust_guidance.report.wording import AT, X0_HAT, X_T, listed, method_labels, number, percent, stabilizer_labels
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import AT, method_labels, number, percent, stabilizer_labels
+
+SENTENCES = "pages/gradients/sentences.j2"
 
 
 def answer(gradients: Gradients) -> list[str]:
@@ -29,36 +32,26 @@ def under_noise(gradients: Gradients) -> str:
         f"{row['classifier']} on {AT[row['at']]} {percent(interval_in_row(row, 'accuracy'))}"
         for row in table[table["t"] == level].to_dict("records")
     ]
-    return (
-        f"Under noise, the classifiers differ most at level t = {level:.0f} of 0 to "
-        f"{gradients.config['diffusion']['schedule']['num_steps'] - 1}, where they are right on this share of the test "
-        f"images: {listed(shares)}."
-    )
+    last_level = gradients.config["diffusion"]["schedule"]["num_steps"] - 1
+    return say(SENTENCES, "under_noise", level=f"{level:.0f}", last_level=last_level, shares=shares)
 
 
 def along_forward(gradients: Gradients) -> str:
     """Return by how much a step of noise changes raw gradients, and what x0_hat and each stabilizer do to that."""
     raw = [change for change in gradients.changes if not change.stabilizer]
     parts = [f"{change.classifier} on {AT[change.at]} {number(change.relative)}" for change in raw]
-    text = (
-        "From one noise level to the next, the raw gradient changes by this multiple of its own length (median over "
-        f"images, mean over levels): {listed(parts)}."
-    )
     inputs = {(change.classifier, change.at): change.relative for change in raw}
     denoised = [
         f"{number(factor(inputs[name, 'x0'], inputs[name, 'xt']))} for {name}"
         for name in dict.fromkeys(change.classifier for change in raw)
     ]
-    text += f" Showing {X0_HAT} in place of {X_T} multiplies this by {listed(denoised)}."
     divided = []
     for stabilizer, label in stabilizer_labels(gradients.config).items():
         own = [change for change in gradients.changes if change.stabilizer == stabilizer]
         found = sorted(factor(gradients.raw_of(change).relative, change.relative) for change in own)
         if found:
             divided.append(f"{number(found[0])} to {number(found[-1])} ({label})")
-    if divided:
-        text += f" Stabilizing divides it, depending on classifier and input, by {listed(divided)}."
-    return text
+    return say(SENTENCES, "along_forward", raw=parts, denoised=denoised, divided=divided)
 
 
 def along_sampling(gradients: Gradients) -> str:
@@ -66,24 +59,16 @@ def along_sampling(gradients: Gradients) -> str:
     labels = method_labels(gradients.config)
     plain = [course for course in gradients.courses if not course.method.stabilizer]
     stabilized = [course for course in gradients.courses if course.method.stabilizer]
-    texts = []
-    if plain:
-        plain.sort(key=lambda course: -course.cosine.value)
-        parts = [f"{labels[c.method.name]}: {angle(c.cosine)} and {percent(c.survival)}" for c in plain]
-        texts.append(
-            "Along guided sampling, the gradient turns by this angle from one step to the next, and so much of "
-            "guidance's shifts is left when they are added up, from the steadiest to the least steady: "
-            f"{'; '.join(parts)}."
-        )
-    if stabilized:
-        parts = [f"{labels[c.method.name]}: {angle(c.cosine_stabilized)} and {percent(c.survival)}" for c in stabilized]
-        factors = [number(factor(course.survival, course.survival_raw)) for course in stabilized]
-        order = ", in the same order," if len(factors) > 1 else ""
-        texts.append(
-            f"Stabilized: {'; '.join(parts)}. That leaves{order} {listed(factors)} times what the raw gradients "
-            "of the same chains would have left."
-        )
-    return " ".join(texts)
+    plain.sort(key=lambda course: -course.cosine.value)
+    return say(
+        SENTENCES,
+        "along_sampling",
+        plain=[f"{labels[c.method.name]}: {angle(c.cosine)} and {percent(c.survival)}" for c in plain],
+        stabilized=[
+            f"{labels[c.method.name]}: {angle(c.cosine_stabilized)} and {percent(c.survival)}" for c in stabilized
+        ],
+        factors=[number(factor(course.survival, course.survival_raw)) for course in stabilized],
+    )
 
 
 def course_table(gradients: Gradients) -> list[Row]:

@@ -188,7 +188,7 @@ def read_mixtures(folder: Path) -> list[Mixture]:
     table = read_table(folder / GROUND_TRUTH.name, [*GROUND_TRUTH.columns, "seed"])
     path = folder / GROUND_TRUTH_DRAWN.name
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(path) as file:
             arrays = {name: file[name] for name in file.files}
     except FileNotFoundError:
         raise UserError(f"{path} is missing; run the step that writes it first") from None

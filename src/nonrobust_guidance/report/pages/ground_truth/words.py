@@ -18,7 +18,8 @@ from nonrobust_guidance.report.pages.ground_truth.measured import (
     Mixture,
     Outcome,
 )
-from nonrobust_guidance.report.wording import X0_HAT, X_T, listed, percent
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import X0_HAT, X_T, percent
 
 QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     f"Is the robust posterior at {X_T} closer than no guidance?": ((ROBUST,), (FREE,)),
@@ -28,8 +29,7 @@ QUESTIONS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "Is it then closer than the robust one?": (STABILIZED, (ROBUST,)),
     f"Is {X0_HAT} closer with the pass through the denoiser than detached?": ((AT_X0,), (DETACHED,)),
 }
-EFFECTS = {1: "helps", -1: "does harm", 0: "makes no difference that can be told apart"}
-WORDS = {1: "yes", -1: "no, farther", 0: "not told apart"}
+SENTENCES = "pages/ground_truth/sentences.j2"
 
 
 def answer(mixture: Mixture) -> str:
@@ -39,14 +39,17 @@ def answer(mixture: Mixture) -> str:
         "for the robust posterior": mixture.best(ROBUST),
         f"for the non-robust one at {X_T}": at_xt,
         f"for it at {X0_HAT}": at_x0,
-        f"for it at {X0_HAT} with {stabilized.look.label.rpartition('+ ')[2]}, the best stabilizer": stabilized,
+        f"for it at {X0_HAT} with {stabilizer_of(stabilized)}, the best stabilizer": stabilized,
     }
-    return (
-        f"On the {mixture.name} mixture the distance to the exact conditional is "
-        f"{listed([f'{decimals(outcome.distance)} {name}' for name, outcome in found.items()])}; unguided samples are "
-        f"at {mixture.best(FREE).distance.value:.3f}, as many exact ones at {mixture.floor.value:.3f}. So here "
-        f"classifying {X0_HAT} in place of {X_T} {EFFECTS[closer(at_x0, at_xt)]}, and stabilizing {X0_HAT} "
-        f"{EFFECTS[closer(stabilized, at_x0)]}."
+    return say(
+        SENTENCES,
+        "answer",
+        mixture=mixture.name,
+        distances=[f"{decimals(outcome.distance)} {name}" for name, outcome in found.items()],
+        free=f"{mixture.best(FREE).distance.value:.3f}",
+        exact=f"{mixture.floor.value:.3f}",
+        denoising=closer(at_x0, at_xt),
+        stabilizing=closer(stabilized, at_x0),
     )
 
 
@@ -57,12 +60,21 @@ def question_table(mixtures: Sequence[Mixture]) -> list[dict[str, str]]:
         row = {"question": question}
         for mixture in mixtures:
             found, other = mixture.best(*methods), mixture.best(*others)
-            named = f" ({found.look.label.rpartition('+ ')[2]})" if len(methods) > 1 else ""
-            row[mixture.name] = (
-                f"{WORDS[closer(found, other)]}: {decimals(found.distance)}{named} against {decimals(other.distance)}"
+            row[mixture.name] = say(
+                SENTENCES,
+                "compared",
+                closer=closer(found, other),
+                distance=decimals(found.distance),
+                stabilizer=stabilizer_of(found) if len(methods) > 1 else "",
+                other=decimals(other.distance),
             )
         rows.append(row)
     return rows
+
+
+def stabilizer_of(outcome: Outcome) -> str:
+    """Return what an outcome's stabilizer is called."""
+    return outcome.look.label.rpartition("+ ")[2]
 
 
 def closer(found: Outcome, other: Outcome) -> int:
@@ -98,20 +110,18 @@ def under_noise(mixtures: Sequence[Mixture]) -> str:
     for mixture in mixtures:
         here = {a.reading: a for a in mixture.under_noise if a.t == mixture.telling_level}
         shares = [f"{percent(here[reading].accuracy)} ({label})" for reading, label in READINGS.items()]
-        sentences.append(
-            f"On the {mixture.name} mixture the clean-time posterior at {X_T} is furthest behind at noise level "
-            f"{here['exact'].noise_level:.2f}, where right are {listed(shares)}."
-        )
+        level = f"{here['exact'].noise_level:.2f}"
+        sentences.append(say(SENTENCES, "under_noise", mixture=mixture.name, noise_level=level, shares=shares))
     return " ".join(sentences)
 
 
-def modes(mixtures: Sequence[Mixture]) -> str:
+def over_components(mixtures: Sequence[Mixture]) -> str:
     """Return how the samples are spread over the components of the class, where methods deliver it."""
     sentences = []
     for mixture in mixtures:
         found = [mixture.delivering(method) for method in GUIDED]
         parts = [f"{100 * outcome.fullest_share:.0f}% ({outcome.look.label})" for outcome in found]
-        sentences.append(f"On the {mixture.name} mixture the fullest of the four components holds {listed(parts)}.")
+        sentences.append(say(SENTENCES, "components", mixture=mixture.name, shares=parts))
     return " ".join(sentences)
 
 
@@ -121,8 +131,16 @@ def over_steps(mixtures: Sequence[Mixture]) -> str:
     for mixture in mixtures:
         (few, coarse, _), (many, fine, _) = mixture.convergence[0], mixture.convergence[-1]
         sentences.append(
-            f"On the {mixture.name} mixture exact guidance at scale 1 is at {decimals(coarse)} with {few} steps and "
-            f"at {decimals(fine)} with {many}; exact samples reach up to {mixture.floor.high:.3f} by chance."
+            say(
+                SENTENCES,
+                "over_steps",
+                mixture=mixture.name,
+                coarse=decimals(coarse),
+                few=few,
+                fine=decimals(fine),
+                many=many,
+                floor=f"{mixture.floor.high:.3f}",
+            )
         )
     return " ".join(sentences)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import html
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -15,36 +14,17 @@ from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
 from nonrobust_guidance.report.claims.tables import claim_table
 from nonrobust_guidance.report.facts import count_images, what_was_run
-from nonrobust_guidance.report.page import details_html, figure_html, page_html, paragraph_html, table_html
+from nonrobust_guidance.report.page import page_html, svg_of
 from nonrobust_guidance.report.pages import PAGES
 from nonrobust_guidance.report.pages.sampling.figures import accuracy_against_distance
 from nonrobust_guidance.report.pages.sampling.tables import best_scales
-from nonrobust_guidance.report.pictures import methods_side_by_side, strips_html
+from nonrobust_guidance.report.pictures import methods_side_by_side, shown
 from nonrobust_guidance.report.render import CONFIG_FILE
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
-from nonrobust_guidance.report.wording import X0_HAT, X_T, listed
+from nonrobust_guidance.report.templates import fill
 
-PAPER = '<a href="https://arxiv.org/abs/2507.00687">Vaeth et al. (ECML PKDD 2025)</a>'
-
+TEMPLATE = "pages/index/index.html"
 AUDIT = "audit.html"
-
-ASKED = (
-    "A diffusion model draws an image in many small steps, from noise alone to the image, without being told what to "
-    "draw. A classifier can steer it: at every step the image is moved a little toward what the classifier finds more "
-    "like the class asked for. That is known to work with a <b>robust</b> classifier, one trained on images with noise "
-    "of every strength, which is what it sees on the way. An ordinary one, trained on clean images only "
-    f"(<b>non-robust</b>), has never seen such images. {PAPER} ask how to steer with it all the same, and give two "
-    f"ingredients: show it, in place of the noisy image {X_T}, the one-step guess {X0_HAT} of where the drawing will "
-    "end; and <b>stabilize</b> its gradient over the steps, as an optimizer would (EMA, Adam). This run repeats that "
-    "and checks what they claim."
-)
-
-DECIDED = (
-    "Numbers in brackets are 95% intervals. A claim is supported, or not supported, only where an interval lies wholly "
-    "on one side of what decides it; otherwise this run has too few images to tell. Nothing corrects for making "
-    "several comparisons."
-)
-
 CONTENTS = (
     {f"{page.name}.html": page.shows for page in PAGES}
     | {AUDIT: "this run beside the published one, cell by cell"}
@@ -63,55 +43,37 @@ def render_index(config: Mapping[str, Any], results_folder: Path, output_html: P
     """
     results = Results.read(config, results_folder)
     verdicts = decide_claims(results)
-    target = results.targets[-1]
-    body = [
-        "<h1>Guiding diffusion with a classifier that never saw noise</h1>",
-        "<h2>What was asked</h2>",
-        f"<p>{ASKED}</p>",
-        "<h2>What was run</h2>",
-        paragraph_html(summary(results)),
-        details_html("Data, models, settings, machine and versions", table_html(what_was_run(results), "facts")),
-        "<h2>The answer</h2>",
-        paragraph_html(paragraph(results, verdicts), "answer"),
-        "<h2>The paper's claims</h2>",
-        table_html(claim_table(verdicts)),
-        paragraph_html(DECIDED),
-        "<h2>All that it made</h2>",
-        links_html(files_of(results_folder, output_html), output_html.parent),
-        f"<h2>The same starting noise, asked for {html.escape(target)}</h2>",
-        strips_html(
-            methods_side_by_side(results, target),
-            "Each method at its best scale; the first samples, unselected. A column starts from the same noise in "
-            "every row, so what differs is the guidance alone.",
-        ),
-        "<h2>Asked for a class, who delivers?</h2>",
-        figure_html(
-            accuracy_against_distance(results),
-            alt="Held-out accuracy against distance to real images, one line a method, one row of panels a target",
-            caption="The share of samples that a judge, which guides no method, calls the class asked for, against the "
-            "Fréchet distance between the samples and real images of the class. Good methods are at the top left. A "
-            "line is a method, a point one of its guidance scales, with 95% intervals.",
-        ),
-        "<h2>Each method at its best scale</h2>",
-        table_html(best_scales(results, ALL_TARGETS)),
-    ]
-    page = page_html(f"{config['run']}: report", "\n".join(body))
+    body = fill(
+        TEMPLATE,
+        **counts_of(results),
+        facts=what_was_run(results),
+        answer=paragraph(results, verdicts),
+        claims=claim_table(verdicts),
+        links=[link_to(file, output_html.parent) for file in files_of(results_folder, output_html)],
+        strips=[shown(strip) for strip in methods_side_by_side(results, results.targets[-1])],
+        chart=svg_of(accuracy_against_distance(results)),
+        best=best_scales(results, ALL_TARGETS),
+    )
+    page = page_html(f"{config['run']}: report", body)
     write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
 
 
-def summary(results: Results) -> str:
-    """Return what was run in two sentences."""
+def counts_of(results: Results) -> dict[str, Any]:
+    """Return the names and the numbers that say what was run."""
     config, sampling = results.config, results.config["sampling"]
-    guided = [method for method in results.methods if method.guided]
-    seeds = sampling["seeds"]
-    return (
-        f"Run {config['run']}, on {config['dataset']['name']} ({listed(results.classes)}): {len(guided)} ways of "
-        f"guiding and {len(results.unguided) or 'no'} without a guide, each asked for {listed(results.targets)} at "
-        f"every one of its scales, {sampling['num_samples']} images at a time with {len(seeds)} "
-        f"seed{'s' * (len(seeds) > 1)}, {sampling['steps']} steps an image. That makes {count_images(results)} images, "
-        f"all shown to the classifier {config['metrics']['judge']}, which guides none of them and may also answer none "
-        "of these."
-    )
+    return {
+        "run": config["run"],
+        "dataset": config["dataset"]["name"],
+        "classes": results.classes,
+        "guided": sum(method.guided for method in results.methods),
+        "unguided": len(results.unguided),
+        "targets": results.targets,
+        "num_samples": sampling["num_samples"],
+        "seeds": len(sampling["seeds"]),
+        "steps": sampling["steps"],
+        "images": count_images(results),
+        "judge": config["metrics"]["judge"],
+    }
 
 
 def files_of(results_folder: Path, output_html: Path) -> list[Path]:
@@ -123,13 +85,7 @@ def files_of(results_folder: Path, output_html: Path) -> list[Path]:
     return pages + [results_folder / name for name in names if (results_folder / name).is_file()]
 
 
-def links_html(files: Iterable[Path], folder: Path) -> str:
-    """Return links to files, relative to a folder, with a line of what each is."""
-    items = []
-    for file in files:
-        relative = quote(Path(os.path.relpath(file, folder)).as_posix())
-        words = CONTENTS.get(file.name)
-        items.append(
-            f'<li><a href="{relative}">{html.escape(file.name)}</a>{": " + html.escape(words) if words else ""}</li>'
-        )
-    return f"<ul>{''.join(items)}</ul>"
+def link_to(file: Path, folder: Path) -> dict[str, str]:
+    """Return a file's name, its address relative to a folder, and a line of what it is; an empty one for others."""
+    address = quote(Path(os.path.relpath(file, folder)).as_posix())
+    return {"name": file.name, "address": address, "words": CONTENTS.get(file.name, "")}

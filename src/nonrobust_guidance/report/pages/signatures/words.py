@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.intervals import Interval, difference
@@ -21,8 +21,10 @@ from nonrobust_guidance.report.pages.signatures.measured import (
     shift_signature,
 )
 from nonrobust_guidance.report.results import ALL_TARGETS
-from nonrobust_guidance.report.wording import AT, listed, percent
+from nonrobust_guidance.report.templates import say
+from nonrobust_guidance.report.wording import percent
 
+SENTENCES = "pages/signatures/sentences.j2"
 QUESTIONS = {
     COLOUR: "Does the mean colour shift?",
     MEDIAN: "Does the background's?",
@@ -37,19 +39,13 @@ SIZE = shift_signature("size")
 def headline(signatures: Signatures) -> str:
     """Return the answer in a few sentences: what grows with the scale, what stabilization changes, and what moves."""
     compared = [
-        f"further than {len(groups.smaller)} of {groups.total} stabilized methods at their {words} scales (less far "
-        f"than {len(groups.larger)})"
-        for words, chosen in (("largest", signatures.largest), ("best", signatures.at_best))
+        {"scales": scales, "smaller": len(groups.smaller), "larger": len(groups.larger), "total": groups.total}
+        for scales, chosen in (("largest", signatures.largest), ("best", signatures.at_best))
         if (groups := compare_stabilized(signatures, chosen))
     ]
-    parts = [count_grown(signatures)]
-    if compared:
-        parts.append(
-            f"Without stabilization, non-robust guidance at {AT['x0']} shifts the mean colour {listed(compared)}."
-        )
-    if set(signatures.factors) >= GEOMETRY:
-        parts += [f"Asked for {target}, {count_sizes(signatures, target)}" for target in signatures.results.targets]
-    return " ".join(part for part in parts if part)
+    known = set(signatures.factors) >= GEOMETRY
+    sizes = [count_sizes(signatures, target) for target in signatures.results.targets if known]
+    return say(SENTENCES, "headline", grown=count_grown(signatures), compared=compared, sizes=sizes)
 
 
 def answer_table(signatures: Signatures) -> list[Row]:
@@ -64,18 +60,13 @@ def answer_table(signatures: Signatures) -> list[Row]:
 
 def count_grown(signatures: Signatures) -> str:
     """Say with how many methods each signature is larger at the largest scale than at the smallest."""
-    counts: list[str] = []
-    for signature, words in (
-        (COLOUR, "the mean colour moves away from that of real images"),
-        (MEDIAN, "the background's colour does"),
-        (FOOLED, "the guide is fooled more often"),
-        (NONE, "the judge more often recognizes nothing"),
-    ):
-        groups = trend_groups(signatures, signature)
-        total = sum(map(len, groups.values()))
-        if total:
-            counts.append(f"{words} with {len(groups[1])}{'' if counts else f' of {total} methods'}")
-    return f"From its smallest to its largest scale, {listed(counts)}." if counts else ""
+    found = {signature: trend_groups(signatures, signature) for signature in (COLOUR, MEDIAN, FOOLED, NONE)}
+    counts = [
+        {"column": signature.column, "grown": len(groups[1]), "total": sum(map(len, groups.values()))}
+        for signature, groups in found.items()
+        if any(groups.values())
+    ]
+    return say(SENTENCES, "grown", counts=counts)
 
 
 def worst_text(signatures: Signatures, signature: Signature) -> str:
@@ -84,27 +75,22 @@ def worst_text(signatures: Signatures, signature: Signature) -> str:
     if not guided:
         return ""
     worst = max(guided, key=lambda one: one.value.value)
-    value = percent(worst.value) if signature.is_share else amount(signature, worst.value)
-    return (
-        f"{trend_text(signatures, signature)} The most is {value}, with {name(signatures, worst)}, against "
-        f"{100 * worst.real:.1f}% in real images."
+    return say(
+        SENTENCES,
+        "worst",
+        trend=trend_text(signatures, signature),
+        value=percent(worst.value) if signature.is_share else amount(signature, worst.value),
+        cell=name(signatures, worst),
+        real=f"{100 * worst.real:.1f}%",
     )
 
 
 def trend_text(signatures: Signatures, signature: Signature) -> str:
     """Say with which methods a signature grows with the scale, and with which it falls."""
     groups = trend_groups(signatures, signature)
+    more, less = ([signatures.labels[method.name] for method in groups[sign]] for sign in (1, -1))
     total = sum(map(len, groups.values()))
-    if not total:
-        return "Each method was run at a single scale."
-    parts = []
-    for sign, verb in ((1, "more"), (-1, "less")):
-        names = [signatures.labels[method.name] for method in groups[sign]]
-        if names:
-            parts.append(f"{verb} with {f'all {total} methods' if len(names) == total else '; '.join(names)}")
-    if groups[0]:
-        parts.append(f"no change to be told with {'any method' if len(groups[0]) == total else 'the others'}")
-    return f"From the smallest to the largest scale, {', '.join(parts)}."
+    return say(SENTENCES, "trend", more=more, less=less, same=len(groups[0]), total=total)
 
 
 def trend_groups(signatures: Signatures, signature: Signature) -> dict[int, list[Method]]:
@@ -149,33 +135,22 @@ def compare_stabilized(
 
 def stabilization_text(signatures: Signatures) -> str:
     """Say whether the colour shift is larger without stabilization than with."""
-    parts = []
-    for words, chosen in (("best", signatures.at_best), ("largest", signatures.largest)):
-        groups = compare_stabilized(signatures, chosen)
-        if groups:
-            pairs = (("smaller", groups.smaller), ("larger", groups.larger), ("not told apart", groups.same))
-            compared = [
-                f"{word} with {listed([f'{name(signatures, one)} ({amount(COLOUR, one.value)})' for one in found])}"
-                for word, found in pairs
-                if found
-            ]
-            parts.append(
-                f"Each at its {words} scale, it is {amount(COLOUR, groups.plain.value)} without "
-                f"({name(signatures, groups.plain)}), {'; '.join(compared)}."
-            )
-    first = "A scale is another force in another method, so the colour shift is compared twice. "
-    return first + " ".join(parts) if parts else ""
+
+    def cells(found: list[Measured]) -> list[str]:
+        return [f"{name(signatures, one)} ({amount(COLOUR, one.value)})" for one in found]
+
+    compared = [
+        {"smaller": cells(groups.smaller), "larger": cells(groups.larger), "same": cells(groups.same)}
+        | {"scales": scales, "value": amount(COLOUR, groups.plain.value), "cell": name(signatures, groups.plain)}
+        for scales, chosen in (("best", signatures.at_best), ("largest", signatures.largest))
+        if (groups := compare_stabilized(signatures, chosen))
+    ]
+    return say(SENTENCES, "stabilization", compared=compared)
 
 
 def known_factors(signatures: Signatures) -> str:
     """Say what is known of each image."""
-    if not signatures.factors:
-        return "Nothing is known of the images of this data set but their class, so nothing of this kind is measured."
-    return (
-        f"Of each image of this data set, {listed(signatures.factors)} are known, and the judge has learnt to see "
-        "them. What it sees in the samples is compared with what it sees in real training images, so that its own "
-        "error is on both sides; only samples that it calls the class asked for are counted."
-    )
+    return say(SENTENCES, "known_factors", factors=signatures.factors)
 
 
 def sizes_of(signatures: Signatures, target: str) -> dict[int, list[Measured]]:
@@ -188,16 +163,11 @@ def sizes_of(signatures: Signatures, target: str) -> dict[int, list[Measured]]:
     return groups
 
 
-def count_sizes(signatures: Signatures, target: str) -> str:
-    """Say with how many methods at their best scales the ball is smaller than real ones, and with how many larger."""
+def count_sizes(signatures: Signatures, target: str) -> dict[str, Any]:
+    """Return with how many methods, of all at their best scales, the ball is smaller than real ones, and larger."""
     groups = sizes_of(signatures, target)
     total = sum(map(len, groups.values()))
-    if not total:
-        return "too few samples are one for their size to be measured."
-    smaller, larger = len(groups[-1]), len(groups[1])
-    return (
-        f"the ball at a method's best scale is smaller than real ones with {smaller} of {total}, larger with {larger}."
-    )
+    return {"target": target, "smaller": len(groups[-1]), "larger": len(groups[1]), "total": total}
 
 
 def mostly_grown(signatures: Signatures, target: str) -> bool:
@@ -211,28 +181,23 @@ def geometry_text(signatures: Signatures, target: str) -> str:
     groups = sizes_of(signatures, target)
     if not any(groups.values()):
         return ""
-    parts = []
-    for sign, word in ((-1, "smaller"), (1, "larger"), (0, "as large as real ones, as far as can be told,")):
+    sizes = []
+    for sign in (-1, 1, 0):
         if groups[sign]:
             most = max(groups[sign], key=lambda one: abs(one.value.value))
-            by = f", by {amount(SIZE, most.value)} of the canvas with {name(signatures, most)}" if sign else ""
-            parts.append(f"{word} with {len(groups[sign])}{by}")
+            sizes.append(
+                {"sign": sign, "count": len(groups[sign])}
+                | {"most": amount(SIZE, most.value), "cell": name(signatures, most)}
+            )
     moved = [
         f"{factor} with {name(signatures, one)} ({amount(distance_signature(factor), one.value)} of the canvas)"
         for factor in ("x", "y")
         for method in signatures.results.methods
         if method.guided and (one := signatures.at_best(distance_signature(factor), target, method)) and one.apart > 0
     ]
-    place = (
-        f"is further from that of real ones than chance takes it, in {listed(moved)}"
-        if moved
-        else ("cannot be told from that of real ones with any")
-    )
     blank = max((one for one in signatures.of(BLANK, target) if one.method.guided), key=lambda one: one.value.value)
-    return (
-        f"Each method at its best scale: the ball is {'; '.join(parts)}. Its place {place}. Over all scales, at most "
-        f"{percent(blank.value)} of a cell are blank, with {name(signatures, blank)}."
-    )
+    cell = name(signatures, blank)
+    return say(SENTENCES, "geometry", sizes=sizes, moved=moved, blank=percent(blank.value), cell=cell)
 
 
 def trend_table(signatures: Signatures, target: str) -> list[Row]:
