@@ -146,6 +146,32 @@ def test_a_training_that_is_started_again_by_its_code_stands(trained):
     assert contents == {path: content for path, (_, content) in before.items()}
 
 
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_commands_for_a_run_of_ones_own_keep_its_file_and_the_target_apart(tmp_path):
+    """Without -- between them Snakemake takes the target for a second configuration."""
+    commands = [
+        words
+        for page in PAGES
+        for code in re.findall(r"`(snakemake [^`]+)`|^ {4}(snakemake .*)$", page.read_text(), re.MULTILINE)
+        for words in ["".join(code).partition("#")[0].split()]
+        if "--configfile" in words
+    ]
+    assert len(commands) > 5
+    with_target = []
+    for words in commands:
+        rest = words[words.index("--configfile") + 2 :]
+        assert not rest or rest[0].startswith("-"), " ".join(words)
+        with_target += [words] if "--" in rest else []
+    assert with_target
+    for words in with_target:
+        target = words[words.index("--") + 1].replace("my-run", "tiny")
+        run = snakemake(tmp_path, "-n", "--", target)
+        assert run.returncode == 0, run.stderr
+        assert "gather_scores" in run.stdout
+
+
 def read_only(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command while nothing can be written to a folder."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
