@@ -403,7 +403,9 @@ MISTAKES = [
     ),
     ("classifiers.judge.training.batch_size", 1, None),
     ("classifiers.robust.input_size", None, None),
-    ("sampling.num_samples", 1, "sampling.num_samples is 1; give a number at least 2"),
+    ("sampling.num_samples", 1, "sampling.num_samples is 1, and a distance needs two samples; give 2 or more"),
+    (f"{METHOD}.num_samples", 1, f"{METHOD}.num_samples is 1, and a distance needs two samples; give 2 or more"),
+    ("sampling.steps", 1, "sampling.steps is 1, and gradients are compared from one step to the next; give 2 or more"),
     ("sampling.shard_size", 1, None),
 ]
 

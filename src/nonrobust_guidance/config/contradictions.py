@@ -253,6 +253,9 @@ def check_methods(config: Mapping[str, Any]) -> None:
     for key, entry in ({"sampling": sampling} | methods).items():
         steps = entry.get("steps", levels)
         _require(steps <= levels, f"{key}.steps is {steps}; give at most {levels}, the steps of diffusion.schedule")
+        _require(steps > 1, f"{key}.steps is 1, and gradients are compared from one step to the next; give 2 or more")
+        count = entry.get("num_samples", sampling["num_samples"])
+        _require(count > 1, f"{key}.num_samples is 1, and a distance needs two samples; give 2 or more")
     _require(
         sampling["eta"] == 0 or sampling["sampler"] == "ddim",
         "sampling.eta is for ddim alone; remove it, or set sampling.sampler to ddim",
