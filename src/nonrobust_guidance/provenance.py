@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Git's hooks set these, and they would name that repository in place of the one that a file is in.
 OF_ANOTHER_CHECKOUT = {f"GIT_{what}" for what in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY")}
-SOURCES = (".py", ".js", ".css", ".html", ".j2")
+SOURCES = (".py", ".yaml", ".js", ".css", ".html", ".j2")
 """Endings of all that this package is made of."""
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 

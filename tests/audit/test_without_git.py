@@ -162,7 +162,7 @@ def test_the_commit_is_that_of_the_folder_whatever_hooks_set(release: Path, tmp_
     call(release, "make", "clone", **hook)
     # The other commit holds no published tables; in ours they are found.
     done = attempt(release, *package("audit", *CONFIG), **hook)
-    assert done.stderr == "error: results/default/metrics.csv is missing or no table; make this run first\n"
+    assert done.stderr == "error: results/default/metrics.csv is missing; make this run first\n"
 
 
 def test_a_worktree_and_a_shallow_clone_have_their_commit(release: Path, tmp_path: Path) -> None:

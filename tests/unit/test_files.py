@@ -59,7 +59,7 @@ def no_file_larger_than(num_bytes):
 
 def save_state(path):
     model = torch.nn.Linear(100, 100)
-    TrainingState(path, {}, 1).save(1, [], [], model, torch.optim.AdamW(model.parameters()), {})
+    TrainingState(path, {}).save(1, [], [], model, torch.optim.AdamW(model.parameters()), {})
 
 
 def save_unet(folder):

@@ -30,8 +30,9 @@ FILES = {
     ".".join(file.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): file
     for file in PACKAGE.rglob("*.py")
 }
-# The audit adds its page to the others.
-PAGES = [module for module in FILES if module.split(".")[1:2] in (["report"], ["audit"])]
+# The audit adds its page to the others; what it restores comes from DVC, for the workflow.
+RESTORING = "nonrobust_guidance.audit.restore"
+PAGES = [m for m in FILES if m.split(".")[1:2] in (["report"], ["audit"]) and m != RESTORING]
 STAGES = sorted({*FILES} - {*PAGES, "nonrobust_guidance.cli"})
 
 # Python as it would be if only these top-level modules, and what is Python's own, were installed.
@@ -152,7 +153,7 @@ def test_a_command_without_its_extra_names_it_in_one_sentence(tmp_path: Path) ->
     commands = {
         ("measure-noise-accuracy", "--data=x", "--checkpoints=x", "--output=x"): "workflow",
         ("audit",): "report",
-        ("render-report", "--results=x", f"--notebook={ROOT / 'notebooks' / 'sampling.ipynb'}", "--output=x"): "report",
+        ("render-page", "--results=x", f"--notebook={ROOT / 'notebooks' / 'sampling.ipynb'}", "--output=x"): "report",
     }
     calls = [[words[0], f"--config={TINY}", *words[1:]] for words in commands]
     code = f"""
@@ -178,18 +179,14 @@ def test_a_missing_module_of_the_package_is_not_blamed_on_the_user(monkeypatch: 
 
 
 def test_a_program_that_is_missing_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from nonrobust_guidance.audit import restore, trace
+    from nonrobust_guidance.audit import trace
 
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(trace, "find_row", lambda *arguments: {})
     config = load_config(TINY)
     cell = trace.find_cell(config, "robust_xt", 1, "baseball", 0)
-    for name, call in {
-        "dvc": lambda: restore._pull(["x"]),
-        "snakemake": lambda: trace.remake(TINY, cell, tmp_path),
-    }.items():
-        with pytest.raises(UserError, match=rf"^{name} is not on the PATH; .* 'nonrobust-guidance\[workflow\]'$"):
-            call()
+    with pytest.raises(UserError, match=r"^snakemake is not on the PATH; .* 'nonrobust-guidance\[workflow\]'$"):
+        trace.remake(TINY, cell, tmp_path)
 
 
 def test_versions_are_pinned_in_the_lock_alone() -> None:
@@ -219,7 +216,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_and_sdist_hold_the_package_and_nothing_else(built: Path) -> None:
     files = {path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts}
     expected = {str(path.relative_to(PACKAGE.parent)) for path in files}
-    assert {path.suffix for path in files} == {".py", ".typed", ".yaml", ".js"}
+    assert {path.suffix for path in files} == {".py", ".typed", ".yaml", ".js", ".css", ".html", ".j2"}
     with zipfile.ZipFile(next(built.glob("*.whl"))) as wheel:
         assert {name for name in wheel.namelist() if ".dist-info/" not in name} == expected
     with tarfile.open(next(built.glob("*.tar.gz"))) as sdist:

@@ -13,7 +13,6 @@ import torch
 import yaml
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
-from nonrobust_guidance.report.ground_truth import experiments
 
 from nonrobust_guidance.config import load_config, resolve_config, sample_files, write_config
 from nonrobust_guidance.cost import estimate_cost
@@ -24,6 +23,7 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.features import choose_rows
 from nonrobust_guidance.metrics.intervals import resampled_interval
+from nonrobust_guidance.metrics.mixtures import experiments
 from nonrobust_guidance.metrics.neighbours import Manifold
 from nonrobust_guidance.metrics.noise_accuracy import noise_levels
 from nonrobust_guidance.models.classifiers import build_from_card

@@ -30,7 +30,7 @@ def test_a_command_takes_a_path_with_spaces_as_one(project: Path, tmp_path: Path
     command += ["--cores", "1", "--dry-run", "--printshellcmds", "--", "results/tiny/report/ground_truth.html"]
     done = subprocess.run(command, cwd=tmp_path / "away", capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    shell = next(line for line in (done.stdout + done.stderr).splitlines() if "render-report" in line)
+    shell = next(line for line in (done.stdout + done.stderr).splitlines() if "render-page" in line)
     words = shlex.split(shell)
     assert words[words.index("--notebook") + 1] == f"../{NAME}/notebooks/ground_truth.ipynb"
 

@@ -65,9 +65,9 @@ def test_two_processes_train_what_one_trains(data: Path, tmp_path: Path) -> None
 
 
 def test_a_mistake_of_several_processes_is_one_sentence(data: Path, tmp_path: Path) -> None:
-    done = train(tmp_path / "run", data, processes=2, accumulation=3)
+    done = train(tmp_path / "run", data / "nowhere", processes=2)
     assert done.returncode == 1
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-    assert errors[0].startswith("error: a batch of 16 cannot be shared out over 2 processes in 3 parts each; give")
+    assert errors[0].startswith(f"error: {data / 'nowhere' / 'manifest.json'} is missing; run prepare-data with")
     assert errors[1:] == ["error: one of 2 processes ended early; what it said stands above"]
     assert "Traceback" not in done.stderr
