@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/.installed
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
+UV := $(VENV)/bin/uv pip --quiet
 RUN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 # One process a core; what takes longest is one chain of runs, which more of them make no shorter.
 PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
@@ -11,7 +12,7 @@ PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help clone environment reproduce retrain audit publish check test test-browser test-cluster lint format
+.PHONY: help clone environment reproduce retrain audit publish check test test-browser test-cluster lint lock format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -73,6 +74,10 @@ lint: $(INSTALLED) ## Check code, workflow, notebooks and types
 	@$(RUN) mypy
 	@$(RUN) snakemake --lint --quiet
 
+lock: $(INSTALLED) ## Pin in requirements.lock what pyproject.toml asks for (UPGRADE=--upgrade: in its latest versions)
+	@$(RUN) UV_CUSTOM_COMPILE_COMMAND="make lock" uv pip compile --quiet $(UPGRADE) --universal --python-version 3.11 \
+	    --generate-hashes --all-extras --output-file requirements.lock pyproject.toml
+
 format: $(INSTALLED) ## Format code, workflow and notebooks
 	@$(RUN) ruff check --fix
 	@$(RUN) ruff format
@@ -84,6 +89,7 @@ $(INSTALLED): requirements.lock pyproject.toml
 	    + sys.version.split()[0] + ", but 3.11 or later is needed; name one with make PYTHON=...")' "$(PYTHON)"
 	@echo "Installing into $(VENV): several GB, some minutes the first time ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(PIP) install --require-hashes --requirement requirements.lock
-	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@sed -n '/^uv==/,/[^\\]$$/p' requirements.lock | $(PIP) install --require-hashes --requirement /dev/stdin
+	@$(UV) install --python $(VENV) --require-hashes --requirement requirements.lock
+	@$(UV) install --python $(VENV) --no-deps --no-build-isolation --editable .
 	@touch $@
