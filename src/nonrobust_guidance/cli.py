@@ -52,9 +52,9 @@ def limit_threads(threads: int) -> None:
 
 def prepare_data(args: argparse.Namespace) -> None:
     """Write the dataset."""
-    from nonrobust_guidance.data import prepare_data
+    from nonrobust_guidance.data import NEEDED, prepare_data
 
-    prepare_data(load_config(args.config, complete=False)["dataset"], args.output)
+    prepare_data(load_config(args.config, complete=False)["dataset"], args.output, NEEDED)
 
 
 def train_diffusion(args: argparse.Namespace) -> None:

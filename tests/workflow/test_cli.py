@@ -28,6 +28,22 @@ def test_every_command_explains_itself(command, capsys):
     assert "config" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("split", "count"), [("train", 8), ("test", 8)])
+def test_too_small_a_class_is_known_before_anything_is_trained(tmp_path, capsys, split, count):
+    """Of so few balls, drawn at random, some class has none or one."""
+    text = TINY.read_text()
+    counts = {"train": 200, "validation": 40, "test": 80}
+    changed = ", ".join(f"{name}: {count if name == split else n}" for name, n in counts.items())
+    (tmp_path / "run.yaml").write_text(text.replace("{train: 200, validation: 40, test: 80}", f"{{{changed}}}"))
+    words = ["prepare-data", "--config", str(tmp_path / "run.yaml"), "--output", str(tmp_path / "data")]
+    assert cli.main(words) == 1
+    sentence = capsys.readouterr().err.splitlines()[-1]
+    assert sentence.startswith("error: the dataset sportballs-tiny has ")
+    assert f" {split} images of " in sentence
+    assert sentence.endswith(f"needs at least 2; raise dataset.num_images.{split}, or take the class out")
+    assert list((tmp_path / "data").iterdir()) == []
+
+
 @pytest.mark.parametrize(("command", "argument"), [("fetch-inception", "--extractor"), ("merge-shards", "shards")])
 def test_commands_of_no_run_need_no_configuration(command, argument, capsys):
     with pytest.raises(SystemExit) as caught:

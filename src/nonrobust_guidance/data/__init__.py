@@ -2,6 +2,6 @@
 
 from nonrobust_guidance.data.prepare import prepare_data
 from nonrobust_guidance.data.sportballs import SportBalls
-from nonrobust_guidance.data.storage import Example, Split, load_split, verify_dataset, write_dataset
+from nonrobust_guidance.data.storage import NEEDED, Example, Split, load_split, verify_dataset, write_dataset
 
-__all__ = ["Example", "Split", "SportBalls", "load_split", "prepare_data", "verify_dataset", "write_dataset"]
+__all__ = ["NEEDED", "Example", "Split", "SportBalls", "load_split", "prepare_data", "verify_dataset", "write_dataset"]

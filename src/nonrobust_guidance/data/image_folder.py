@@ -22,11 +22,8 @@ from nonrobust_guidance.data.pictures import (
     limit_splits,
     picture_suffixes,
 )
-from nonrobust_guidance.data.storage import Example
+from nonrobust_guidance.data.storage import NEEDED, Example
 from nonrobust_guidance.errors import UserError, printable
-
-NEEDED = {"train": 2, "test": 2}
-"""Images of each class: a covariance is of two, of training images as of test images, which any class's may be."""
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 _USUAL_SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp and all others that Pillow reads"

@@ -13,21 +13,27 @@ from nonrobust_guidance.fetching import RECORD, hash_files
 from nonrobust_guidance.files import expand_path
 
 
-def prepare_data(settings: Mapping[str, Any], folder: Path) -> None:
+def prepare_data(settings: Mapping[str, Any], folder: Path, least: Mapping[str, int] | None = None) -> None:
     """Write the dataset that the configuration's ``dataset`` section describes, replacing the one in ``folder``.
 
+    Args:
+        settings: The section.
+        folder: Where the dataset goes.
+        least: How many images of each class a split has to have, by its name, as a run needs `NEEDED` of them; a folder
+            of images is always held to that.
+
     Raises:
-        UserError: A setting or a file that it names cannot be used, or a file cannot be fetched.
+        UserError: A setting or a file that it names cannot be used, a file cannot be fetched, or a class has too few.
     """
     if settings["kind"] == "sportballs":
-        _prepare_sportballs(settings, folder)
+        _prepare_sportballs(settings, folder, least)
     else:
         pictures = _open_pictures(settings, folder)
         splits = limit_splits(pictures.splits, settings.get("num_images"), settings["seed"])
         empty = [split for split, indices in splits.items() if len(indices) == 0]
         if empty:
             raise UserError(f"dataset {settings['name']} has no images for {' and '.join(empty)}; add some")
-        write_dataset(folder, settings, settings["classes"], (), splits, pictures.example, pictures.describe)
+        write_dataset(folder, settings, settings["classes"], (), splits, pictures.example, pictures.describe, least)
 
 
 def _open_pictures(settings: Mapping[str, Any], folder: Path) -> Pictures:
@@ -57,7 +63,7 @@ def _open_pictures(settings: Mapping[str, Any], folder: Path) -> Pictures:
             raise UserError(f"dataset.kind {kind} is unknown; use sportballs, celeba, celebahq or folder")
 
 
-def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
+def _prepare_sportballs(settings: Mapping[str, Any], folder: Path, least: Mapping[str, int] | None) -> None:
     arguments = {key: value for key, value in settings.items() if key not in ("kind", "name", "num_images")}
     if settings.get("sprites"):
         arguments["sprites"] = expand_path(settings["sprites"], "dataset.sprites")
@@ -76,4 +82,4 @@ def _prepare_sportballs(settings: Mapping[str, Any], folder: Path) -> None:
         names = [f"{name}.png" for name in balls.classes]
         source |= {"sprites": str(settings["sprites"]), "sha256": hash_files(arguments["sprites"], names)}
     about = {"source": source, "preprocessing": "none; the images are drawn at their size"}
-    write_dataset(folder, resolved, balls.classes, balls.factors, splits, balls.example, lambda: about)
+    write_dataset(folder, resolved, balls.classes, balls.factors, splits, balls.example, lambda: about, least)

@@ -20,6 +20,8 @@ from nonrobust_guidance.files import naming, write_atomically
 _MANIFEST = "manifest.json"
 _AGAIN = "run prepare-data again"
 _ARRAYS = ("images", "labels", "factors")
+NEEDED = {"train": 2, "test": 2}
+"""Images of each class: a covariance is of two, of training images as of test images, which any class's may be."""
 
 
 class Example(NamedTuple):
@@ -48,6 +50,7 @@ def write_dataset(
     splits: Mapping[str, Sequence[int]],
     example: Callable[[int], Example | None],
     describe: Callable[[], Mapping[str, Any]] = dict,
+    least: Mapping[str, int] | None = None,
 ) -> None:
     """Write a dataset, one example at a time; whenever this is interrupted, ``folder`` holds no half of it.
 
@@ -60,9 +63,10 @@ def write_dataset(
         example: Gives the example of an index, or None where it is to be left out.
         describe: Asked after the last example for what else the manifest says: ``source``, what the images come from
             with its SHA-256 or identity, and ``preprocessing``, in words.
+        least: How many images of each class a split needs, by its name; left out, any number will do.
 
     Raises:
-        UserError: The disk is too small, full or not to be written to, or an example cannot be had.
+        UserError: The disk is too small, full or not to be written to, an example cannot be had, or too few of a class.
     """
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -70,12 +74,12 @@ def write_dataset(
             shutil.rmtree(stale, ignore_errors=True)
         manifest: dict[str, Any] = {key: settings[key] for key in ("kind", "name", "image_size")}
         manifest |= {"classes": list(classes), "factors": list(factors), "settings": dict(settings), "splits": {}}
-        needed = sum(
+        num_bytes = sum(
             math.prod(shape) * np.dtype(dtype).itemsize
             for indices in splits.values()
             for dtype, shape in _layout(manifest, len(indices)).values()
         )
-        require_space(folder, needed, f"the dataset {settings['name']}")
+        require_space(folder, num_bytes, f"the dataset {settings['name']}")
         staging = folder / f".preparing-{os.getpid()}"
         try:
             for split, indices in splits.items():
@@ -83,6 +87,13 @@ def write_dataset(
                 bar = tqdm(indices, desc=f"{settings['name']} {split}", unit="image")
                 labels = _write_arrays(staging / split, manifest, (one for one in map(example, bar) if one is not None))
                 counts = np.bincount(labels, minlength=len(classes))
+                needed = (least or {}).get(split, 0)
+                if counts.min() < needed:
+                    name, few = classes[int(counts.argmin())], counts.min()
+                    raise UserError(
+                        f"the dataset {settings['name']} has {few} {split} images of {name}, and every class needs at "
+                        f"least {needed}; raise dataset.num_images.{split}, or take the class out"
+                    )
                 manifest["splits"][split] = {
                     "count": len(labels),
                     "class_counts": dict(zip(classes, counts.tolist(), strict=True)),
