@@ -305,18 +305,20 @@ def trained_judge(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Makes a folder in the first worker that asks for its name, and gives each worker a copy of it."""
-    own = tmp_path_factory.getbasetemp()
-    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    worker, base = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
+    # Each worker has a folder of its own in the session's.
+    shared = base.parent if worker else base
 
     def copy(name: str, make: Callable[[Path], None]) -> Path:
-        original, made = shared / f"original-{name}", shared / f"{name}.made"
+        original, made = shared / name, shared / f"{name}.made"
         with FileLock(shared / f"{name}.lock"):
             if not made.exists():
                 shutil.rmtree(original, ignore_errors=True)
                 original.mkdir()
                 make(original)
                 made.touch()
-        return shutil.copytree(original, own / name)
+        # As deep as the original: Snakemake compares the notebooks' relative paths with those of the last time.
+        return shutil.copytree(original, shared / f"{name}-of-{worker or 'main'}")
 
     return copy
 
