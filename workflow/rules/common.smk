@@ -34,10 +34,10 @@ def read_config():
     They are read again: Snakemake takes the last of two equal keys, 3e-05 for a text and no for false.
 
     Returns:
-        The configuration, and the models whose trainings ``--config replace=...`` allows to replace: names, or all.
+        The configuration, and the models whose trainings ``--config replace=...`` allows to replace.
     """
     files = [os.path.relpath(path) for path in workflow.configfiles]
-    # Not a setting of the run, but leave that is given for one call.
+    # Replacing a training is allowed for one call, and is no setting of the run.
     leave = [word for word in workflow.config_settings.config_args or [] if word.startswith("replace=")]
     overrides = [word for word in workflow.config_settings.config_args or [] if word not in leave]
     said = {}
@@ -107,7 +107,7 @@ INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 METRICS_MEM_MB = 8000 if INCEPTIONS else 3000
 
-# Of what is trained, and of what all runs of a dataset share, the settings are one file, and of a run another.
+# Runs of one dataset share its data and checkpoints, whose settings are in the first file; the second is the run's own.
 MODEL_CONFIG = f"{DATA}/config.yaml"
 RUN_CONFIG = f"{RESULTS}/config.yaml"
 
