@@ -26,8 +26,8 @@ from torch.nn import functional as F
 
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import Cell, list_cells
-from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile
+from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS, WeightsFile
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 from nonrobust_guidance.report.results import Results
 
 MadeOnce = Callable[[str, Callable[[Path], None]], Path]

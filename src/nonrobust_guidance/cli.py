@@ -99,7 +99,7 @@ def fetch_checkpoint(args: argparse.Namespace) -> None:
 
 def gather_cards(args: argparse.Namespace) -> None:
     """Put how each training ended into one file."""
-    from nonrobust_guidance.cards import gather_cards
+    from nonrobust_guidance.records.cards import gather_cards
 
     config = load_config(args.config, complete=False)
     models = {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}
@@ -117,7 +117,7 @@ def draw_samples(args: argparse.Namespace) -> None:
 
 def merge_shards(args: argparse.Namespace) -> None:
     """Put the shards of a cell into one file of samples."""
-    from nonrobust_guidance.cards import merge_cards
+    from nonrobust_guidance.records.cards import merge_cards
     from nonrobust_guidance.sampling.shards import merge_shards
 
     merge_shards(args.shards, args.output)
@@ -128,7 +128,7 @@ def merge_shards(args: argparse.Namespace) -> None:
 
 def fetch_inception(args: argparse.Namespace) -> None:
     """Fetch the weights of an Inception network, and check them."""
-    from nonrobust_guidance.metrics.weights import fetch_inception
+    from nonrobust_guidance.metrics.distances.inception_weights import fetch_inception
 
     fetch_inception(args.extractor, args.output)
 
@@ -137,7 +137,7 @@ def measure_references(args: argparse.Namespace) -> None:
     """Measure the real images of a dataset in one feature space."""
     device = load_config(args.config, complete=False)["device"]
     from nonrobust_guidance.devices import choose_device
-    from nonrobust_guidance.metrics.references import measure_references
+    from nonrobust_guidance.metrics.distances.references import measure_references
 
     measure_references(args.extractor, args.data, args.weights, args.rows, args.output, choose_device(device))
 
@@ -163,14 +163,14 @@ def gather_scores(args: argparse.Namespace) -> None:
 
 def measure_noise_accuracy(args: argparse.Namespace) -> None:
     """Measure the classifiers' accuracy over the noise levels."""
-    from nonrobust_guidance.metrics.noise_accuracy import measure_noise_accuracy
+    from nonrobust_guidance.metrics.gradients.noise_accuracy import measure_noise_accuracy
 
     measure_noise_accuracy(load_config(args.config), args.data, args.checkpoints, args.output)
 
 
 def measure_sensitivity(args: argparse.Namespace) -> None:
     """Measure how much logits and gradients change from one noise level to the next."""
-    from nonrobust_guidance.metrics.sensitivity import measure_sensitivity
+    from nonrobust_guidance.metrics.gradients.sensitivity import measure_sensitivity
 
     measure_sensitivity(load_config(args.config), args.data, args.checkpoints, args.output)
 
@@ -180,7 +180,7 @@ def measure_trajectories(args: argparse.Namespace) -> None:
     config = load_config(args.config)
     guided = [name for name, method in config["sampling"]["methods"].items() if method["classifier"]]
     _require_known(args, "method", guided, "the guided sampling.methods")
-    from nonrobust_guidance.metrics.trajectories import measure_trajectories
+    from nonrobust_guidance.metrics.gradients.trajectories import measure_trajectories
 
     measure_trajectories(config, args.method, args.checkpoints, args.output)
 
@@ -194,14 +194,14 @@ def gather_trajectories(args: argparse.Namespace) -> None:
 
 def measure_signatures(args: argparse.Namespace) -> None:
     """Measure the signatures of failing guidance: colours, lost features, and position, size and rotation."""
-    from nonrobust_guidance.metrics.signatures import measure_signatures
+    from nonrobust_guidance.metrics.signatures.table import measure_signatures
 
     measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
 
 
 def measure_ground_truth(args: argparse.Namespace) -> None:
     """Run every method on mixtures of Gaussians, where the right answer is known."""
-    from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
+    from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
 
     measure_ground_truth(load_config(args.config), args.output, args.arrays)
 
@@ -286,7 +286,7 @@ def estimate_cost(args: argparse.Namespace) -> None:
 
 def _may_replace(args: argparse.Namespace, name: str) -> bool:
     """Return whether the user allows that a model's training is replaced; Snakemake passes that in the environment."""
-    from nonrobust_guidance.trainings import REPLACE_VARIABLE
+    from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
 
     return args.replace or name in os.environ.get(REPLACE_VARIABLE, "").split()
 

@@ -15,7 +15,7 @@ from release import unpack_release
 CONFIG = ("--config", "config/default.yaml")
 CHECKPOINTS = Path("data/sportballs-32/checkpoints")
 WEIGHTS = CHECKPOINTS / "judge/model.safetensors"
-SAY_COMMIT = "from nonrobust_guidance.provenance import commit; print(commit())"
+SAY_COMMIT = "from nonrobust_guidance.records.environment import commit; print(commit())"
 
 
 @pytest.fixture(scope="module")

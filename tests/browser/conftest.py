@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from chromium import Chromium
 
-from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
+from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
 from nonrobust_guidance.report.pages.index import render_index
 from nonrobust_guidance.report.render import render_page
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from nonrobust_guidance.audit.comparison import Agreement, compare_tables, count_intervals, widening_for
-from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 
 KEY = {"method": "ema", "scale": "3", "target": "ball", "seed": "0"}
 ROW = KEY | {

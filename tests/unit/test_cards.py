@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 
-from nonrobust_guidance import provenance
 from nonrobust_guidance.audit.integrity import changed_by_card
-from nonrobust_guidance.cards import (
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.records import environment
+from nonrobust_guidance.records.cards import (
     gather_cards,
     merge_cards,
     read_card,
     weights_hash,
     write_card,
 )
-from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.trainings import write_checkpoint_card
+from nonrobust_guidance.records.trainings import write_checkpoint_card
 
 TRAINED = {"training": {"seed": 7}, "width": 3}
 
@@ -40,7 +40,7 @@ def test_a_checkpoints_card_says_how_it_was_made(tmp_path):
     assert (card["seed"], card["steps"], card["end"], card["history"]) == (7, 50, {"loss": 0.5}, "history.csv")
     assert card["inputs"] == {"data": hashlib.sha256(b"the data").hexdigest()}
     assert card["sha256"]["model.safetensors"] == hashlib.sha256(b"weights").hexdigest() == weights_hash(tmp_path)
-    assert card["versions"]["torch"] == provenance.library_versions()["torch"]
+    assert card["versions"]["torch"] == environment.library_versions()["torch"]
     assert card["device"]["threads"] >= 1
 
 
@@ -73,16 +73,16 @@ def test_the_ends_of_trainings_are_gathered(tmp_path):
 
 
 def test_the_hash_of_code_is_that_of_names_and_contents(tmp_path):
-    package = Path(provenance.__file__).parent
+    package = Path(environment.__file__).parents[1]
     copy = shutil.copytree(package, tmp_path / "package", ignore=shutil.ignore_patterns("__pycache__"))
-    assert provenance.code_hash(copy) == provenance.code_hash()
+    assert environment.code_hash(copy) == environment.code_hash()
     (copy / "errors.py").rename(copy / "mistakes.py")
-    provenance.code_hash.cache_clear()
-    renamed = provenance.code_hash(copy)
-    assert renamed != provenance.code_hash()
+    environment.code_hash.cache_clear()
+    renamed = environment.code_hash(copy)
+    assert renamed != environment.code_hash()
     (copy / "mistakes.py").write_text("# changed")
-    provenance.code_hash.cache_clear()
-    assert provenance.code_hash(copy) != renamed
+    environment.code_hash.cache_clear()
+    assert environment.code_hash(copy) != renamed
 
 
 def test_settings_that_are_no_json_are_written_as_text(tmp_path):

@@ -15,11 +15,11 @@ from torcheval.metrics import FrechetInceptionDistance
 from torchvision.models import inception_v3
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import extractors
-from nonrobust_guidance.metrics.extractors import load_extractor
-from nonrobust_guidance.metrics.frechet import Gaussian, frechet_distance
-from nonrobust_guidance.metrics.spaces import FEATURE_SPACES
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.metrics.distances import extractors
+from nonrobust_guidance.metrics.distances.extractors import load_extractor
+from nonrobust_guidance.metrics.distances.frechet import Gaussian, frechet_distance
+from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.metrics.distances.spaces import FEATURE_SPACES
 
 Published = Callable[[str, Path], Path]
 CPU = torch.device("cpu")

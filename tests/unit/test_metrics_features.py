@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from nonrobust_guidance.metrics.features import Moments, choose_rows, summarize_features
+from nonrobust_guidance.metrics.distances.features import Moments, choose_rows, summarize_features
 
 
 def rows(n: int = 1000, d: int = 5) -> np.ndarray:

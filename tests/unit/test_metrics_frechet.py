@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cleanfid.fid import fid_from_feats
 
-from nonrobust_guidance.metrics.frechet import (
+from nonrobust_guidance.metrics.distances.frechet import (
     Gaussian,
     fast_frechet_distance,
     frechet_distance,

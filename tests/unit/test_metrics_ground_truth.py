@@ -11,9 +11,9 @@ import torch
 from scipy import stats
 
 import nonrobust_guidance as ng
-from nonrobust_guidance.metrics.energy import EnergyDistance, mean_distance
-from nonrobust_guidance.metrics.ground_truth import measure_ground_truth
-from nonrobust_guidance.metrics.mixtures import METHODS, ROBUST, TARGET, UNGUIDED, Experiment, ring
+from nonrobust_guidance.metrics.distances.energy import EnergyDistance, mean_distance
+from nonrobust_guidance.metrics.ground_truth.mixtures import METHODS, ROBUST, TARGET, UNGUIDED, Experiment, ring
+from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
 from nonrobust_guidance.metrics.tables import GROUND_TRUTH
 
 AT_XT, AT_X0 = METHODS["nonrobust_xt"], METHODS["nonrobust_x0"]

@@ -10,8 +10,8 @@ from PIL import Image, ImageFilter
 from torch import nn
 
 from nonrobust_guidance.data import SportBalls
-from nonrobust_guidance.metrics.extractors import judge_extractor
-from nonrobust_guidance.metrics.frechet import Gaussian, frechet_distance
+from nonrobust_guidance.metrics.distances.extractors import judge_extractor
+from nonrobust_guidance.metrics.distances.frechet import Gaussian, frechet_distance
 from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
 from nonrobust_guidance.models.classifiers import load_classifier
 

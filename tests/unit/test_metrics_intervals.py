@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nonrobust_guidance.metrics.intervals import (
+from nonrobust_guidance.metrics.statistics.intervals import (
     Interval,
     bootstrap_interval,
     difference,

@@ -6,8 +6,8 @@ import torch
 from cleanfid.fid import kernel_distance
 from torchmetrics.image.kid import poly_mmd
 
-from nonrobust_guidance.metrics import kernel
-from nonrobust_guidance.metrics.kernel import KernelDistance
+from nonrobust_guidance.metrics.distances import kernel
+from nonrobust_guidance.metrics.distances.kernel import KernelDistance
 
 
 def kernel_of(a: float, b: float) -> float:

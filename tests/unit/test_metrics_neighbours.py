@@ -6,8 +6,14 @@ import numpy as np
 import pytest
 from prdc import compute_prdc
 
-from nonrobust_guidance.metrics import neighbours
-from nonrobust_guidance.metrics.neighbours import Fidelity, Manifold, compare_manifolds, equal_parts, mean_fidelity
+from nonrobust_guidance.metrics.distances import neighbours
+from nonrobust_guidance.metrics.distances.neighbours import (
+    Fidelity,
+    Manifold,
+    compare_manifolds,
+    equal_parts,
+    mean_fidelity,
+)
 
 
 def test_points_on_a_line_by_hand() -> None:

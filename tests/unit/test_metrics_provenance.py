@@ -7,11 +7,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from nonrobust_guidance.cards import write_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.provenance import gather_provenance
+from nonrobust_guidance.records.cards import write_card
 
 
 @pytest.fixture

@@ -10,10 +10,10 @@ from safetensors import safe_open
 from nonrobust_guidance.data import Example, write_dataset
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
-from nonrobust_guidance.metrics import references
-from nonrobust_guidance.metrics.extractors import Extractor
-from nonrobust_guidance.metrics.references import load_reference, measure_references
-from nonrobust_guidance.metrics.spaces import FEATURE_SPACES
+from nonrobust_guidance.metrics.distances import references
+from nonrobust_guidance.metrics.distances.extractors import Extractor
+from nonrobust_guidance.metrics.distances.references import load_reference, measure_references
+from nonrobust_guidance.metrics.distances.spaces import FEATURE_SPACES
 
 N_TRAIN, N_TEST, SIZE = 300, 40, 4
 RNG = np.random.default_rng(0)

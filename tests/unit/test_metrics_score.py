@@ -13,13 +13,15 @@ from torch import Tensor, nn
 
 from nonrobust_guidance.data import Example, Split, write_dataset
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import extractors, judging, noise_accuracy, references, score
+from nonrobust_guidance.metrics import judging, score
 from nonrobust_guidance.metrics.cells import list_cells, list_methods
-from nonrobust_guidance.metrics.extractors import Extractor, load_extractor
-from nonrobust_guidance.metrics.frechet import Gaussian
+from nonrobust_guidance.metrics.distances import extractors, references
+from nonrobust_guidance.metrics.distances.extractors import Extractor, load_extractor
+from nonrobust_guidance.metrics.distances.frechet import Gaussian
+from nonrobust_guidance.metrics.distances.references import measure_references
 from nonrobust_guidance.metrics.gather import gather_scores
+from nonrobust_guidance.metrics.gradients import noise_accuracy
 from nonrobust_guidance.metrics.judging import class_probabilities
-from nonrobust_guidance.metrics.references import measure_references
 from nonrobust_guidance.metrics.score import class_shares, score_method
 from nonrobust_guidance.schedule import Schedule
 

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.metrics.seeds import (
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
+from nonrobust_guidance.metrics.statistics.seeds import (
     mean_over_cells,
     mean_over_seeds,
     probability_over_seeds,

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import nonrobust_guidance as ng
 from nonrobust_guidance.data import Split
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import sensitivity
-from nonrobust_guidance.metrics.sensitivity import list_observers, measure_sensitivity, stabilizers_of, walk
+from nonrobust_guidance.metrics.gradients import sensitivity
+from nonrobust_guidance.metrics.gradients.sensitivity import list_observers, measure_sensitivity, stabilizers_of, walk
 from nonrobust_guidance.sampling.noise import SampleNoise
 
 SHAPE = (1, 2, 2)

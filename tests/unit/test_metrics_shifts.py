@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
-from nonrobust_guidance.metrics import colours
-from nonrobust_guidance.metrics.colours import Colours, colour_distance
-from nonrobust_guidance.metrics.intervals import wilson_interval
-from nonrobust_guidance.metrics.shifts import compare_colours, compare_factors, real_subsets, share
-from nonrobust_guidance.metrics.transport import Transport, weighted_median
+from nonrobust_guidance.metrics.distances.transport import Transport, weighted_median
+from nonrobust_guidance.metrics.signatures import colours
+from nonrobust_guidance.metrics.signatures.colours import Colours, colour_distance
+from nonrobust_guidance.metrics.signatures.shifts import compare_colours, compare_factors, real_subsets, share
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 
 BOOTSTRAP = {"resamples": 50, "seed": 0}
 NAMES = ("x", "y", "size", "rotation")

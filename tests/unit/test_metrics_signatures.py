@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from nonrobust_guidance.data import Split, SportBalls
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import observed, signatures
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
-from nonrobust_guidance.metrics.signatures import measure_signatures
+from nonrobust_guidance.metrics.signatures import observed
+from nonrobust_guidance.metrics.signatures import table as signatures
+from nonrobust_guidance.metrics.signatures.table import measure_signatures
 from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.models.judge import Judge
 

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 import nonrobust_guidance as ng
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import trajectories
 from nonrobust_guidance.metrics.cells import middle_scale
 from nonrobust_guidance.metrics.gather import COLUMNS, gather_trajectories
-from nonrobust_guidance.metrics.trajectories import follow, measure_trajectories
+from nonrobust_guidance.metrics.gradients import trajectories
+from nonrobust_guidance.metrics.gradients.trajectories import follow, measure_trajectories
 
 SCHEDULE = ng.Schedule.linear(400, 1e-4, 0.05)
 

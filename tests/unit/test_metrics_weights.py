@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS, WeightsFile, check_weights, fetch_inception
+from nonrobust_guidance.metrics.distances.inception_weights import (
+    INCEPTION_WEIGHTS,
+    WeightsFile,
+    check_weights,
+    fetch_inception,
+)
 
 CONTENT = b"weights" * 1000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from nonrobust_guidance import provenance
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
-from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
+from nonrobust_guidance.records import environment
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.guidance import smallest_conclusive_n
 from nonrobust_guidance.report.claims.images import spread_ratio
@@ -237,19 +237,19 @@ def test_the_commit_is_that_of_a_checkout_which_tracks_the_file(tmp_path: Path) 
     file = tmp_path / "code.py"
     file.write_text("a = 1\n")
     git("init")
-    assert provenance.commit(file) == "unknown: this is not in a Git checkout"
+    assert environment.commit(file) == "unknown: this is not in a Git checkout"
     git("add", "code.py")
     git("commit", "-m", "one")
-    assert git("rev-parse", "HEAD").startswith(provenance.commit(file))
-    assert len(provenance.commit(file)) >= 7
+    assert git("rev-parse", "HEAD").startswith(environment.commit(file))
+    assert len(environment.commit(file)) >= 7
     file.write_text("a = 2\n")
-    assert provenance.commit(file).endswith("-dirty")
+    assert environment.commit(file).endswith("-dirty")
     installed = tmp_path / "installed.py"
     installed.write_text("")
-    assert provenance.commit(installed) == "unknown: this is not in a Git checkout"
+    assert environment.commit(installed) == "unknown: this is not in a Git checkout"
 
 
 def test_a_processor_without_a_name_has_none(tmp_path: Path) -> None:
-    assert provenance.processor(tmp_path / "none") == ""
+    assert environment.processor(tmp_path / "none") == ""
     (tmp_path / "cpuinfo").write_text("processor\t: 0\nmodel name\t: A: 9000\nprocessor\t: 1\nmodel name\t: A: 9000\n")
-    assert provenance.processor(tmp_path / "cpuinfo") == "A: 9000"
+    assert environment.processor(tmp_path / "cpuinfo") == "A: 9000"

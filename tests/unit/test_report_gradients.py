@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report import page
 from nonrobust_guidance.report.pages.gradients import figures, words
 from nonrobust_guidance.report.pages.gradients.measured import Gradients, average, count_levels, factor

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.ground_truth import COLUMNS, measure_ground_truth
+from nonrobust_guidance.metrics.ground_truth.table import COLUMNS, measure_ground_truth
 from nonrobust_guidance.report import page
 from nonrobust_guidance.report.pages.ground_truth import figures, words
 from nonrobust_guidance.report.pages.ground_truth.measured import (

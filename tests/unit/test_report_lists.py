@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 
 from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
-from nonrobust_guidance.provenance import SOURCES, code_hash
+from nonrobust_guidance.records.environment import SOURCES, code_hash
 from nonrobust_guidance.report.pages import PAGES, pages_of
 from nonrobust_guidance.report.templates import say
 

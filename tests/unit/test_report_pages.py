@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from PIL import Image
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.spaces import FEATURE_SPACES
+from nonrobust_guidance.metrics.distances.spaces import FEATURE_SPACES
 from nonrobust_guidance.report import facts, page, palette, pictures
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph

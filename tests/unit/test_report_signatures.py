@@ -12,7 +12,7 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
-from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
 from nonrobust_guidance.report import page
 from nonrobust_guidance.report.figures import REFERENCE
 from nonrobust_guidance.report.pages.signatures import figures, measured, pictures, words

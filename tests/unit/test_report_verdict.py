@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
 from nonrobust_guidance.report.claims.tables import claim_table

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.resuming import TrainingState
-from nonrobust_guidance.trainings import (
+from nonrobust_guidance.records.trainings import (
     STATE_FILE,
     identify,
     is_trained,

@@ -7,9 +7,9 @@ from PIL import Image
 
 from nonrobust_guidance.config import resolve_config
 from nonrobust_guidance.data import load_split, prepare_data
+from nonrobust_guidance.metrics.distances.references import measure_references
 from nonrobust_guidance.metrics.gather import gather_scores
-from nonrobust_guidance.metrics.noise_accuracy import measure_noise_accuracy
-from nonrobust_guidance.metrics.references import measure_references
+from nonrobust_guidance.metrics.gradients.noise_accuracy import measure_noise_accuracy
 from nonrobust_guidance.metrics.score import score_method
 from nonrobust_guidance.models.classifiers import load_classifier, train_classifier
 from nonrobust_guidance.models.diffusion import train_diffusion

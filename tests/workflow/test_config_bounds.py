@@ -21,11 +21,11 @@ from nonrobust_guidance.data.sportballs import SportBalls
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import list_cells
-from nonrobust_guidance.metrics.features import choose_rows
-from nonrobust_guidance.metrics.intervals import resampled_interval
-from nonrobust_guidance.metrics.mixtures import experiments
-from nonrobust_guidance.metrics.neighbours import Manifold
-from nonrobust_guidance.metrics.noise_accuracy import noise_levels
+from nonrobust_guidance.metrics.distances.features import choose_rows
+from nonrobust_guidance.metrics.distances.neighbours import Manifold
+from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
+from nonrobust_guidance.metrics.ground_truth.mixtures import experiments
+from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import build_from_card
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.preprocessing import preprocess

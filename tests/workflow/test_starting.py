@@ -12,7 +12,7 @@ import pytest
 
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.data import prepare_data
-from nonrobust_guidance.trainings import checkpoint_settings, write_checkpoint_card
+from nonrobust_guidance.records.trainings import checkpoint_settings, write_checkpoint_card
 
 ROOT = Path(__file__).parents[2]
 DATA = Path("data/sportballs-tiny")

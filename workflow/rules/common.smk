@@ -11,9 +11,9 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics import tables
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.report.pages import pages_of
-from nonrobust_guidance.trainings import REPLACE_VARIABLE, checkpoint_settings, mismatches
+from nonrobust_guidance.records.trainings import REPLACE_VARIABLE, checkpoint_settings, mismatches
 from snakemake import workflow as engine
 from snakemake.jobs import Job
 from snakemake.utils import update_config

@@ -15,7 +15,7 @@ from statistics import NormalDist
 
 import pandas as pd
 
-from nonrobust_guidance.metrics.intervals import LEVEL, Interval, difference, wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, difference, wilson_interval
 from nonrobust_guidance.metrics.tables import COMPARED
 
 EXACT = ("n", "reference_n")

@@ -10,10 +10,10 @@ from typing import Any
 
 from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.audit.tracked import DATA_FILE, LOCK_FILE, committed, locked_files, read_data_file, read_file
-from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.tables import PUBLISHED
+from nonrobust_guidance.records.cards import CARD_FILE, read_card
 
 
 def find_changed(config: Mapping[str, Any], results_folder: Path, published_folder: Path) -> Iterator[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from nonrobust_guidance.audit.comparison import ROUNDING_OF_INTERVAL, ROUNDING_OF_NUMBER, Agreement, Compared
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.tables import COMPARED
-from nonrobust_guidance.provenance import commit, device, versions
+from nonrobust_guidance.records.environment import commit, device, versions
 from nonrobust_guidance.report.page import heading_html, list_html, page_html, paragraph_html, table_html
 
 MEANING = {

@@ -10,9 +10,9 @@ from typing import Any
 
 from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, read_data_file, read_file
-from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.trainings import checkpoint_settings, mismatches
+from nonrobust_guidance.records.cards import CARD_FILE, read_card
+from nonrobust_guidance.records.trainings import checkpoint_settings, mismatches
 
 
 def restore_checkpoints(config: Mapping[str, Any]) -> None:

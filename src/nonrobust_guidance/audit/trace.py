@@ -11,13 +11,13 @@ from typing import Any
 
 from nonrobust_guidance.audit.check import REMEDY
 from nonrobust_guidance.audit.comparison import Agreement, compare_column, number, rows
-from nonrobust_guidance.cards import CARD_FILE, read_card
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError, missing_program
 from nonrobust_guidance.fetching import RECORD, sha256_of
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
 from nonrobust_guidance.metrics.tables import CELL
-from nonrobust_guidance.provenance import code_hash
+from nonrobust_guidance.records.cards import CARD_FILE, read_card
+from nonrobust_guidance.records.environment import code_hash
 
 
 def find_cell(config: Mapping[str, Any], method: str, scale: float, target: str, seed: int) -> Cell:

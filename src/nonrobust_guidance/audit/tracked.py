@@ -11,7 +11,7 @@ from typing import Any
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import require_inside
-from nonrobust_guidance.provenance import git, why_git_failed
+from nonrobust_guidance.records.environment import git, why_git_failed
 from nonrobust_guidance.yaml_files import parse_yaml
 
 DATA_FILE = "data.dvc"

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nonrobust_guidance.metrics.intervals import wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 from nonrobust_guidance.models.images import to_unit_range
 
 BATCH_SIZE = 256

@@ -10,10 +10,10 @@ from typing import Any
 
 import pandas as pd
 
-from nonrobust_guidance.cards import read_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Cell, list_cells
+from nonrobust_guidance.records.cards import read_card
 
 DIGITS = 12
 """Of a SHA-256 that a table shows; the cards hold all 64."""

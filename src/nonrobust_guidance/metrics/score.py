@@ -13,18 +13,18 @@ from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
-from nonrobust_guidance.cards import weights_hash, write_card
 from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
-from nonrobust_guidance.metrics.distances import SampleDistances, Yardstick
-from nonrobust_guidance.metrics.extractors import load_extractor
+from nonrobust_guidance.metrics.distances.columns import SampleDistances, Yardstick
+from nonrobust_guidance.metrics.distances.extractors import load_extractor
+from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.metrics.judging import class_probabilities, device_of, summarize_probabilities
-from nonrobust_guidance.metrics.weights import INCEPTION_WEIGHTS
 from nonrobust_guidance.models.classifiers import load_classifier
+from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.files import load_samples
 
 

@@ -27,8 +27,8 @@ from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
+from nonrobust_guidance.records.trainings import checkpoint_settings, identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
-from nonrobust_guidance.trainings import checkpoint_settings, identify, is_trained, write_checkpoint_card
 
 JUDGE = "judge_cnn"
 VALIDATION_BATCH = 256

@@ -21,8 +21,8 @@ from nonrobust_guidance.files import naming
 from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
+from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
-from nonrobust_guidance.trainings import identify, is_trained, write_checkpoint_card
 
 CHECKPOINT_FILES = (
     "model_index.json",

@@ -17,7 +17,6 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import save_file
 
-from nonrobust_guidance.cards import CARD_FILE
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import (
     RECORD,
@@ -37,8 +36,9 @@ from nonrobust_guidance.models.diffusion import read_unet, save_diffusion
 from nonrobust_guidance.models.layouts import STEM, read_weights, select_diffusion
 from nonrobust_guidance.models.training import HISTORY_FILE
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
+from nonrobust_guidance.records.cards import CARD_FILE
+from nonrobust_guidance.records.trainings import STATE_FILE, require_untrained
 from nonrobust_guidance.schedule import Schedule
-from nonrobust_guidance.trainings import STATE_FILE, require_untrained
 
 # Betas in float32, summed over a thousand steps.
 ALPHA_BAR_TOLERANCE = 1e-4

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nonrobust_guidance.fetching import RECORD
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.trainings import STATE_FILE
+from nonrobust_guidance.records.trainings import STATE_FILE
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.resuming import TrainingState, stop_signals
-from nonrobust_guidance.trainings import STATE_FILE, what_is_trained
+from nonrobust_guidance.records.trainings import STATE_FILE, what_is_trained
 
 REPORT_EVERY = 50
 HISTORY_FILE = "history.csv"

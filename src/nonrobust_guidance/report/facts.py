@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nonrobust_guidance import provenance
-from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.records import environment
 from nonrobust_guidance.report.results import Results
 from nonrobust_guidance.report.wording import listed
 
@@ -28,9 +28,9 @@ def what_was_run(results: Results) -> list[Row]:
         "judged by": f"{metrics['judge']}, which guides no method; distances in features of {listed(features)}, "
         f"{metrics['bootstrap']['resamples']} bootstrap resamples",
         "cells": f"{len(results.metrics)} rows in metrics.csv, of {count_images(results)} images",
-        "report made on": provenance.device(),
-        "with": provenance.versions(),
-        "commit": provenance.commit(),
+        "report made on": environment.device(),
+        "with": environment.versions(),
+        "commit": environment.commit(),
     }
     return [{"what": what, "value": value} for what, value in facts.items() if value]
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
-from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
-from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.statistics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.tables import (
     FACTORS,
     METRICS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nonrobust_guidance.metrics.cells import list_methods, stabilizer_chain
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 
 X_T = "xₜ"
 X0_HAT = "x̂₀"

@@ -14,13 +14,13 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from nonrobust_guidance.cards import weights_hash, write_card
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
+from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.shards import save_samples
 from nonrobust_guidance.sampling.trajectory import trajectory
 

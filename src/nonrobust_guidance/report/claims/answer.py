@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.metrics.distances.spaces import list_spaces
 from nonrobust_guidance.report.claims.verdict import (
     NOT_SUPPORTED,
     NOT_TESTED,

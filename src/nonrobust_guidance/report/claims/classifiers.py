@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from nonrobust_guidance.metrics.intervals import Interval, difference, mean_of
+from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, mean_of
 from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, Results, best
 from nonrobust_guidance.report.templates import say

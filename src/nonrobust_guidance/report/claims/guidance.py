@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from nonrobust_guidance.metrics.intervals import Interval, difference, wilson_interval
-from nonrobust_guidance.metrics.seeds import mean_over_cells
+from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, wilson_interval
+from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells
 from nonrobust_guidance.report.claims.verdict import (
     SENTENCES,
     UNDECIDED,

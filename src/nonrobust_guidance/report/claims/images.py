@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.intervals import LEVEL, Interval, difference, mean_of
-from nonrobust_guidance.metrics.seeds import mean_over_cells, share_over_seeds
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, difference, mean_of
+from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, all_of, any_of, decide, missing, side
 from nonrobust_guidance.report.results import Outcome, best
 from nonrobust_guidance.report.templates import say

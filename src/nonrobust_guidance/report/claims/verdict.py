@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from nonrobust_guidance.metrics.cells import Method
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import method_labels

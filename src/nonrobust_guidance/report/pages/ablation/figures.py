@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report.figures import DOTTED, REFERENCE, error_arms, in_maths, panels_of
 from nonrobust_guidance.report.pages.ablation.variants import best_of, variants_of
 from nonrobust_guidance.report.palette import COLOURS

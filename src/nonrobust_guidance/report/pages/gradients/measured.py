@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from nonrobust_guidance.metrics.cells import Method, list_methods
-from nonrobust_guidance.metrics.intervals import Interval, difference
+from nonrobust_guidance.metrics.statistics.intervals import Interval, difference
 from nonrobust_guidance.metrics.tables import ENDS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES
 from nonrobust_guidance.report.results import read_table
 

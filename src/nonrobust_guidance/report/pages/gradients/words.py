@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from nonrobust_guidance import provenance
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import ENDS
+from nonrobust_guidance.records import environment
 from nonrobust_guidance.report.facts import Row, describe_classifier, trained
 from nonrobust_guidance.report.pages.gradients.measured import Gradients, count_levels, factor
 from nonrobust_guidance.report.templates import say
@@ -160,7 +160,7 @@ def what_was_run(gradients: Gradients) -> list[Row]:
         )
     facts["intervals"] = f"95%: Wilson's for accuracies, else {config['metrics']['bootstrap']['resamples']} bootstrap"
     facts["intervals"] += " resamples of the images or samples"
-    facts |= {"report made on": provenance.device(), "with": provenance.versions(), "commit": provenance.commit()}
+    facts |= {"report made on": environment.device(), "with": environment.versions(), "commit": environment.commit()}
     return [{"what": what, "value": value} for what, value in facts.items() if value]
 
 

@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, PercentFormatter
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, error_arms, in_maths, panels_of
 from nonrobust_guidance.report.pages.ground_truth.measured import (
     FREE,

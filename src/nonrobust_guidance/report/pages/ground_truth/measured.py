@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import ENDS, GROUND_TRUTH, GROUND_TRUTH_DRAWN
 from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED
 from nonrobust_guidance.report.results import read_table

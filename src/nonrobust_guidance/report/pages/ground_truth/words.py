@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nonrobust_guidance.metrics.intervals import Interval, difference
+from nonrobust_guidance.metrics.statistics.intervals import Interval, difference
 from nonrobust_guidance.report.pages.ground_truth.measured import (
     AT_X0,
     AT_XT,

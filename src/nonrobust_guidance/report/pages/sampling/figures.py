@@ -13,9 +13,9 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, PercentFormatter
 
 from nonrobust_guidance.metrics.cells import Method
-from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.metrics.seeds import share_over_seeds
-from nonrobust_guidance.metrics.spaces import list_spaces
+from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.statistics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.seeds import share_over_seeds
 from nonrobust_guidance.report.figures import (
     DASHED,
     DOTTED,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.cells import Method
-from nonrobust_guidance.metrics.intervals import Interval, difference
+from nonrobust_guidance.metrics.statistics.intervals import Interval, difference
 from nonrobust_guidance.report.facts import Row
 from nonrobust_guidance.report.pages.signatures.measured import (
     BLANK,

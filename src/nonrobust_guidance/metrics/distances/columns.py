@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.extractors import Extractor
-from nonrobust_guidance.metrics.features import summarize_features
-from nonrobust_guidance.metrics.frechet import frechet_distance, frechet_interval, rank_warning, real_distance
-from nonrobust_guidance.metrics.neighbours import Manifold, equal_parts, mean_fidelity
-from nonrobust_guidance.metrics.references import ALL_CLASSES, Reference, load_reference
+from nonrobust_guidance.metrics.distances.extractors import Extractor
+from nonrobust_guidance.metrics.distances.features import summarize_features
+from nonrobust_guidance.metrics.distances.frechet import frechet_distance, frechet_interval, rank_warning, real_distance
+from nonrobust_guidance.metrics.distances.neighbours import Manifold, equal_parts, mean_fidelity
+from nonrobust_guidance.metrics.distances.references import ALL_CLASSES, Reference, load_reference
 
 
 class Yardstick:

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import ive
 
 from nonrobust_guidance.ground_truth import GaussianMixture
-from nonrobust_guidance.metrics.intervals import LEVEL, Interval, bootstrap_interval
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, bootstrap_interval
 
 Array = NDArray[np.float64]
 

@@ -84,7 +84,7 @@ def why_git_failed(error: Exception) -> str:
 
 
 @cache
-def code_hash(package: Path = Path(__file__).parent) -> str:
+def code_hash(package: Path = Path(__file__).parents[1]) -> str:
     """Return the SHA-256 of this package's source files and templates, their names included; comments count too."""
     digest = hashlib.sha256()
     for file in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.frechet import Gaussian
+from nonrobust_guidance.metrics.distances.frechet import Gaussian
 
 Rows = NDArray[np.floating]
 

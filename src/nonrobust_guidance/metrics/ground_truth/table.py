@@ -14,8 +14,16 @@ from torch import Tensor
 
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Method
-from nonrobust_guidance.metrics.intervals import Interval
-from nonrobust_guidance.metrics.mixtures import READINGS, ROBUST, SEED, TARGET, UNGUIDED, Experiment, experiments
+from nonrobust_guidance.metrics.ground_truth.mixtures import (
+    READINGS,
+    ROBUST,
+    SEED,
+    TARGET,
+    UNGUIDED,
+    Experiment,
+    experiments,
+)
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import GROUND_TRUTH
 
 COLUMNS = [*GROUND_TRUTH.columns, "seed"]

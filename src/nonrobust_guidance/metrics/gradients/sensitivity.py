@@ -20,8 +20,8 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance import ClassifierGuidance, Stabilizer
 from nonrobust_guidance.guidance.classifier import At
 from nonrobust_guidance.metrics.cells import list_methods
-from nonrobust_guidance.metrics.intervals import resampled_interval
-from nonrobust_guidance.metrics.noise_accuracy import noise_levels
+from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
+from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_unit_range

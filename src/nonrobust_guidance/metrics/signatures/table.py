@@ -24,10 +24,10 @@ from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import REAL, REAL_JUDGED, Cell, guide_of, list_cells
-from nonrobust_guidance.metrics.colours import colour_distance
 from nonrobust_guidance.metrics.judging import class_probabilities, device_of
-from nonrobust_guidance.metrics.observed import Observed, RealClass, colours_of, require_judge
-from nonrobust_guidance.metrics.shifts import compare_colours, compare_factors, share
+from nonrobust_guidance.metrics.signatures.colours import colour_distance
+from nonrobust_guidance.metrics.signatures.observed import Observed, RealClass, colours_of, require_judge
+from nonrobust_guidance.metrics.signatures.shifts import compare_colours, compare_factors, share
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.judge import Judge
 from nonrobust_guidance.sampling.files import load_samples

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.intervals import Interval, percentiles_about
+from nonrobust_guidance.metrics.statistics.intervals import Interval, percentiles_about
 
 Rows = NDArray[np.floating]
 

@@ -16,8 +16,8 @@ from tqdm import tqdm
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.intervals import resampled_interval
 from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
+from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_unit_range

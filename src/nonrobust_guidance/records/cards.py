@@ -16,7 +16,7 @@ from typing import Any
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import hash_files, sha256_of
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.provenance import code_hash, commit, library_versions, processor
+from nonrobust_guidance.records.environment import code_hash, commit, library_versions, processor
 
 CARD_FILE = "card.json"
 

@@ -18,7 +18,7 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.stabilizers import direction_and_norm
 from nonrobust_guidance.metrics.cells import middle_scale
 from nonrobust_guidance.metrics.gather import COLUMNS
-from nonrobust_guidance.metrics.intervals import resampled_interval
+from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.metrics.tables import QUANTITIES
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion

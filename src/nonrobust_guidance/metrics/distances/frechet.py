@@ -9,7 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.intervals import LEVEL, bootstrap_interval
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, bootstrap_interval
 
 BOOTSTRAP_RANK = 256
 REAL_DRAWS = 20

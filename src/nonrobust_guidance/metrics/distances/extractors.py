@@ -23,9 +23,9 @@ from torch.nn import functional as F
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
+from nonrobust_guidance.metrics.distances.inception_weights import check_weights
+from nonrobust_guidance.metrics.distances.spaces import FEATURE_SPACES, FeatureSpace
 from nonrobust_guidance.metrics.judging import device_of
-from nonrobust_guidance.metrics.spaces import FEATURE_SPACES, FeatureSpace
-from nonrobust_guidance.metrics.weights import check_weights
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge

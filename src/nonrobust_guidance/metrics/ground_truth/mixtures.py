@@ -18,8 +18,8 @@ from nonrobust_guidance.ground_truth import GaussianMixture
 from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, Identity, Stabilizer
 from nonrobust_guidance.guidance.classifier import At
 from nonrobust_guidance.metrics.cells import Method, list_methods
-from nonrobust_guidance.metrics.energy import EnergyDistance
-from nonrobust_guidance.metrics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.distances.energy import EnergyDistance
+from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
 from nonrobust_guidance.sampling.denoiser import predict
 from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.sampling.sample import sample

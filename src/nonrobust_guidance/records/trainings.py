@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.cards import CARD_FILE, read_card, write_card
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
+from nonrobust_guidance.records.cards import CARD_FILE, read_card, write_card
 
 STATE_FILE = "training-state.safetensors"
 REPLACE_VARIABLE = "REPLACE_TRAININGS"

@@ -22,10 +22,10 @@ from nonrobust_guidance.data import Split, load_split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.extractors import BATCH_SIZE, Extractor, load_extractor
-from nonrobust_guidance.metrics.features import Moments, choose_rows
-from nonrobust_guidance.metrics.frechet import Gaussian
-from nonrobust_guidance.metrics.kernel import KernelDistance
+from nonrobust_guidance.metrics.distances.extractors import BATCH_SIZE, Extractor, load_extractor
+from nonrobust_guidance.metrics.distances.features import Moments, choose_rows
+from nonrobust_guidance.metrics.distances.frechet import Gaussian
+from nonrobust_guidance.metrics.distances.kernel import KernelDistance
 
 ALL_CLASSES = "all"
 SEED = 0

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from nonrobust_guidance.metrics.colours import Colours, colour_distance
-from nonrobust_guidance.metrics.intervals import bootstrap_interval, wilson_interval
-from nonrobust_guidance.metrics.transport import Transport
+from nonrobust_guidance.metrics.distances.transport import Transport
+from nonrobust_guidance.metrics.signatures.colours import Colours, colour_distance
+from nonrobust_guidance.metrics.statistics.intervals import bootstrap_interval, wilson_interval
 from nonrobust_guidance.models.judge import CIRCULAR
 
 REAL_DRAWS = 20

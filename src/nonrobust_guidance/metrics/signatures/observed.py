@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.data import Split
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.colours import Colours
 from nonrobust_guidance.metrics.judging import device_of
+from nonrobust_guidance.metrics.signatures.colours import Colours
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.models.judge import Judge
 

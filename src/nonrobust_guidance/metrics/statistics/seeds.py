@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from nonrobust_guidance.metrics.intervals import LEVEL, Interval, mean_of, wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, mean_of, wilson_interval
 
 
 def share_over_seeds(rows: pd.DataFrame, column: str) -> Interval:

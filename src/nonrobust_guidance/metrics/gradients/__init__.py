@@ -1,0 +1,1 @@
+"""What gradients of classifiers do over noise levels and along chains."""

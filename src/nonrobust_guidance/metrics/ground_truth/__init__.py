@@ -1,0 +1,1 @@
+"""Every method where the distribution that it should draw from is known."""

@@ -1,0 +1,1 @@
+"""Intervals, and several seeds as one number."""
