@@ -7,16 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from nonrobust_guidance.ground_truth import GaussianMixture
-    from nonrobust_guidance.guidance import (
-        EMA,
-        Adam,
-        ClassifierGuidance,
-        ClipNorm,
-        Identity,
-        NonFiniteGradientError,
-        Normalize,
-        chain,
-    )
+    from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
+    from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, chain
     from nonrobust_guidance.models.preprocessing import preprocess
     from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
@@ -44,18 +36,18 @@ __all__ = [
 ]
 
 _HOME = {
-    "EMA": "guidance",
-    "Adam": "guidance",
-    "ClassifierGuidance": "guidance",
-    "ClipNorm": "guidance",
+    "EMA": "guidance.stabilizers",
+    "Adam": "guidance.stabilizers",
+    "ClassifierGuidance": "guidance.classifier",
+    "ClipNorm": "guidance.stabilizers",
     "GaussianMixture": "ground_truth",
     "GuidedPipeline": "sampling.pipeline",
-    "Identity": "guidance",
-    "NonFiniteGradientError": "guidance",
-    "Normalize": "guidance",
+    "Identity": "guidance.stabilizers",
+    "NonFiniteGradientError": "guidance.classifier",
+    "Normalize": "guidance.stabilizers",
     "Schedule": "schedule",
     "Step": "sampling.trajectory",
-    "chain": "guidance",
+    "chain": "guidance.stabilizers",
     "load_torchvision_classifier": "models.weights",
     "preprocess": "models.preprocessing",
     "sample": "sampling.sample",

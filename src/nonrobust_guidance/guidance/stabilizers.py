@@ -7,10 +7,10 @@ A stabilizer is a value with a pure pair of functions, as in optax: ``init(x)`` 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-import torch
-from torch import Tensor
+if TYPE_CHECKING:  # Snakemake reads the fields of these classes, and starts without torch.
+    from torch import Tensor
 
 
 class Stabilizer(Protocol):
@@ -68,7 +68,7 @@ class EMA:
 
     def init(self, x: Tensor) -> EMAState:
         """Start at zero."""
-        return EMAState(torch.zeros_like(x), 1.0)
+        return EMAState(x.new_zeros(x.shape), 1.0)
 
     def update(self, state: EMAState, g: Tensor) -> tuple[EMAState, Tensor]:
         """Return the new mean, debiased on request."""
@@ -107,7 +107,7 @@ class Adam:
 
     def init(self, x: Tensor) -> tuple[EMAState, EMAState]:
         """Start both moments at zero."""
-        return EMAState(torch.zeros_like(x), 1.0), EMAState(torch.zeros_like(x), 1.0)
+        return EMAState(x.new_zeros(x.shape), 1.0), EMAState(x.new_zeros(x.shape), 1.0)
 
     def update(self, state: tuple[EMAState, EMAState], g: Tensor) -> tuple[tuple[EMAState, EMAState], Tensor]:
         """Return the mean over the root mean square."""
@@ -137,7 +137,7 @@ class ClipNorm:
     def update(self, state: None, g: Tensor) -> tuple[None, Tensor]:
         """Return the gradient, shortened where it is too long."""
         direction, norm = direction_and_norm(g)
-        return None, torch.where(norm > self.max_norm, direction * self.max_norm, g)
+        return None, (direction * self.max_norm).where(norm > self.max_norm, g)
 
 
 @dataclass(frozen=True)
@@ -181,12 +181,22 @@ def direction_and_norm(g: Tensor) -> tuple[Tensor, Tensor]:
     dims = tuple(range(1, g.ndim))
     # Divided by the largest entry first, for squares of a saturated classifier's gradient underflow in float32.
     largest = g.abs().amax(dim=dims, keepdim=True)
-    scaled = g / torch.where(largest > 0, largest, 1.0)
+    scaled = g / largest.where(largest > 0, 1.0)
     length = scaled.square().sum(dim=dims, keepdim=True).sqrt()
-    return scaled / torch.where(length > 0, length, 1.0), largest * length
+    return scaled / length.where(length > 0, 1.0), largest * length
 
 
 def require_decay(name: str, beta: float) -> None:
     """Raise a ValueError unless ``beta`` is within [0, 1)."""
     if not 0.0 <= beta < 1.0:
         raise ValueError(f"{name} is {beta}; a weight of the past must be at least 0 and less than 1.")
+
+
+STABILIZERS: dict[str, type] = {
+    "identity": Identity,
+    "ema": EMA,
+    "adam": Adam,
+    "clip_norm": ClipNorm,
+    "normalize": Normalize,
+}
+"""By the name that a run file gives them; the fields of a class are its keys there."""

@@ -16,7 +16,8 @@ from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, ClipNorm, Identity, Normalize, Stabilizer, chain
+from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.guidance.stabilizers import STABILIZERS, Stabilizer, chain
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
@@ -26,13 +27,6 @@ from nonrobust_guidance.sampling.trajectory import trajectory
 
 UNGUIDED_TARGET = "any"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
-STABILIZERS = {
-    "identity": Identity,
-    "ema": EMA,
-    "adam": Adam,
-    "clip_norm": ClipNorm,
-    "normalize": Normalize,
-}
 
 
 def draw_samples(

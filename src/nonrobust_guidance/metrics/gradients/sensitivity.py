@@ -17,8 +17,8 @@ from tqdm import tqdm
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.guidance import ClassifierGuidance, Stabilizer
-from nonrobust_guidance.guidance.classifier import At
+from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
+from nonrobust_guidance.guidance.stabilizers import Stabilizer
 from nonrobust_guidance.metrics.cells import list_methods
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval

@@ -15,8 +15,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from nonrobust_guidance.ground_truth import GaussianMixture
-from nonrobust_guidance.guidance import EMA, Adam, ClassifierGuidance, Identity, Stabilizer
-from nonrobust_guidance.guidance.classifier import At
+from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
+from nonrobust_guidance.guidance.stabilizers import EMA, Adam, Identity, Stabilizer
 from nonrobust_guidance.metrics.cells import Method, list_methods
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance
 from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
