@@ -179,7 +179,7 @@ def test_pictures_are_chosen_as_their_captions_say(make: Make, monkeypatch: pyte
     order = sorted(range(16), key=lambda i: -((7 * i) % 16))[:10]
     ema = "non-robust, x̂₀ + EMA 0.9"
     assert shown(pictures.most_shifted(found, "ball"), ema) == order
-    assert {path.parts[-3:] for path in asked} >= {("scale-30", "seed-0", "ball.npz")}
+    assert {path.parts[-3:] for path in asked} >= {("scale-30", "seed-0", "ball.npy")}
     assert shown(pictures.fooling(found, "cup"), ema) == [3, 5]
     assert shown(pictures.blank(found, "cup"), ema) == list(range(10))
     smallest = pictures.extremes(found, "cup", "size", largest=False)

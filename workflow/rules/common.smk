@@ -69,7 +69,7 @@ JUDGE = f"{CHECKPOINTS}/{config['metrics']['judge']}/config.json"
 WEIGHTS = "data/weights"
 RESULTS = f"results/{config['run']}"
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
-SAMPLE_KINDS = ["npz", "json"]
+SAMPLE_KINDS = ["npy", "json"]
 SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
 TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key]
 PAGES = pages_of(config)
@@ -222,7 +222,7 @@ def shards_of_cell(wildcards):
     folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
     num_samples = METHODS[wildcards.method]["num_samples"]
     return [
-        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npz"
+        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npy"
         for start in range(0, num_samples, SHARD_SIZE)
     ]
 

@@ -85,7 +85,7 @@ rule merge_shards:
         shards=shards_of_cell,
         cards=cards_of_shards,
     output:
-        samples=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.npz",
+        samples=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.npy",
         card=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.json",
     log:
         f"{RESULTS}/logs/merge_shards/{{method}}_scale-{{scale}}_seed-{{seed}}_{{target}}.log",
