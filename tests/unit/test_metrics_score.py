@@ -191,7 +191,7 @@ def test_each_feature_space_has_its_own_columns(run: Path, detector: Path, monke
     assert (row[alone.index[:-1]] == alone[alone.index[:-1]]).all()
     # Features of one-coloured images are straight lines of the colour, cut off at zero.
     extractor = load_fewer("inception", run / "weights" / detector.name)
-    ours, cups = (Gaussian.fit(extractor.extract(images(*values))) for values in ((0, 1, 2, 0), (0, 1, 2)))
+    ours, cups = (Gaussian.fit(extractor.embed(images(*values))) for values in ((0, 1, 2, 0), (0, 1, 2)))
     shift, spread = ours.mean - cups.mean, np.sqrt(np.trace(ours.covariance)) - np.sqrt(np.trace(cups.covariance))
     assert row.fid_conditional == pytest.approx(shift @ shift + spread**2, rel=1e-2)
     assert {"fid", "fid_low", "fid_conditional_real", "kid_conditional_high", "coverage_inception"} <= set(row.index)
