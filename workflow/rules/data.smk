@@ -1,8 +1,8 @@
 rule prepare_data:
     input:
-        sprites=SPRITES,
+        sprites=sprite_files(),
     output:
-        # DVC tracks it, and refuses to work where it is missing: the job replaces it, Snakemake does not delete it.
+        # DVC tracks it and refuses to work without it, so the job replaces it and Snakemake must not delete it first.
         manifest=update(f"{DATA}/manifest.json"),
         arrays=expand(
             "{data}/{split}/{array}.npy",
@@ -22,7 +22,7 @@ rule prepare_data:
     params:
         config=MODEL_CONFIG,
         settings=config["dataset"],
-        folder=subpath(output.manifest, parent=True),
+        folder=DATA,
     message:
         "Preparing the dataset {params.settings[name]}"
     shell:
