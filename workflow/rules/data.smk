@@ -16,7 +16,7 @@ rule prepare_data:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
     threads: 1
     resources:
-        # torchvision reads the lists of CelebA as Python numbers.
+        # torchvision holds CelebA's lists as Python numbers, which take much memory.
         mem_mb=3000 if config["dataset"]["kind"] == "celeba" else 1000,
         runtime=60 if config["dataset"]["kind"] == "sportballs" else 480,
     params:

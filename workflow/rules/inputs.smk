@@ -11,6 +11,10 @@ INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in config["report"]["beside"]]
 
+for file in BESIDE:
+    if not os.path.isfile(file):
+        sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
+
 
 def sprite_files():
     """Return the pictures that the dataset is drawn from, none if the package draws them itself."""

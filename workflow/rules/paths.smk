@@ -5,7 +5,9 @@ from pathlib import Path
 from nonrobust_guidance.config import sample_files
 from nonrobust_guidance.metrics import tables
 
-# Folders are Paths and not texts, because the linter refuses a text among the params that begins a file of the rule.
+# The folders are Path objects because rules take them as params: snakemake --lint refuses a string there that is the
+# beginning of an input or output, for the sake of jobs without a shared file system. The jobs here share one.
+
 # Runs of one dataset share its data and checkpoints.
 DATA = Path("data", config["dataset"]["name"])
 CHECKPOINTS = DATA / "checkpoints"

@@ -4,7 +4,8 @@ import signal
 from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
 
 # A cluster sends SIGUSR1 to a whole job shortly before its time is over. A training then saves its state and ends, and
-# the processes around it, Snakemake among them, have to survive the signal. Children inherit that it is ignored.
+# the processes around it, Snakemake among them, have to survive the signal. Processes that are started from here ignore
+# it too, unless they set a handler as a training does.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
 # By default glibc returns the memory of a guided step to the system, and the next step pays for the same pages again,

@@ -89,7 +89,7 @@ rule merge_shards:
         mem_mb=1000,
         runtime=60,
     params:
-        # The shards are deleted once they are merged, so a change of settings is noticed here.
+        # The shards are deleted once they are merged. With their settings here, a change draws them again.
         settings=drawing_settings,
     message:
         "Merging the shards of {output.samples}"
