@@ -8,20 +8,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nonrobust_guidance.ground_truth import GaussianMixture
     from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
+    from nonrobust_guidance.guidance.method import Guidance
     from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, chain
     from nonrobust_guidance.models.preprocessing import preprocess
     from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
     from nonrobust_guidance.sampling.sample import sample
+    from nonrobust_guidance.sampling.samplers import DDIM, DDPM, DPMSolver
     from nonrobust_guidance.sampling.trajectory import Step, trajectory
     from nonrobust_guidance.schedule import Schedule
 
 __all__ = [
+    "DDIM",
+    "DDPM",
     "EMA",
     "Adam",
     "ClassifierGuidance",
     "ClipNorm",
+    "DPMSolver",
     "GaussianMixture",
+    "Guidance",
     "GuidedPipeline",
     "Identity",
     "NonFiniteGradientError",
@@ -36,6 +42,10 @@ __all__ = [
 ]
 
 _HOME = {
+    "DDIM": "sampling.samplers",
+    "DDPM": "sampling.samplers",
+    "DPMSolver": "sampling.samplers",
+    "Guidance": "guidance.method",
     "EMA": "guidance.stabilizers",
     "Adam": "guidance.stabilizers",
     "ClassifierGuidance": "guidance.classifier",

@@ -13,7 +13,7 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
-from nonrobust_guidance.sampling.steps import make_sampler
+from nonrobust_guidance.sampling.trajectory import as_sampler
 from nonrobust_guidance.schedule import Schedule
 
 MEASURED_SECONDS = 2.0
@@ -96,8 +96,8 @@ def guided_steps(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
         return 0
     noise, (low, high) = config["diffusion"]["schedule"], method["interval"]
     schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"]).respaced(method["steps"])
-    sampler = make_sampler(config["sampling"]["sampler"], schedule, config["sampling"]["eta"], clip=True)
-    return sum(low <= step.noise_level <= high and sampler.can_shift(step) for step in schedule.transitions())
+    sampler = as_sampler(config["sampling"]["sampler"], config["sampling"]["eta"], False)
+    return sum(low <= step.noise_level <= high and sampler.score_weight(step) > 0.0 for step in schedule.transitions())
 
 
 def training_passes(config: Mapping[str, Any]) -> dict[str, Passes]:

@@ -31,6 +31,16 @@ class Prediction(NamedTuple):
     """The same, clamped to [-1, 1] where clipping is on."""
     eps: Tensor
     """The noise in ``x_t`` that goes with the unclamped ``x0``."""
+    clipped: bool = False
+    """Whether ``x0_hat`` is clamped."""
+
+    def detached(self) -> Prediction:
+        """Return the same without the graph behind it."""
+        return Prediction(self.x0.detach(), self.x0_hat.detach(), self.eps.detach(), self.clipped)
+
+    def unclipped(self) -> Prediction:
+        """Return the same with ``x0`` itself as ``x0_hat``."""
+        return Prediction(self.x0, self.x0, self.eps)
 
 
 class Transition(NamedTuple):
@@ -44,11 +54,18 @@ class Transition(NamedTuple):
     """``Sigma_t``, floored at 1e-20."""
     last: bool
     """Whether the step ends at the clean image: no noise is added there."""
+    final_alpha_bar: float = 1.0
+    """The level at which DDIM ends."""
 
     @property
     def beta(self) -> float:
         """``1 - alpha_bar / alpha_bar_prev``."""
         return 1.0 - self.alpha_bar / self.alpha_bar_prev
+
+    @property
+    def alpha_bar_end(self) -> float:
+        """The level at which DDIM ends the step."""
+        return min(self.alpha_bar_prev, self.final_alpha_bar)
 
     @property
     def noise_level(self) -> float:
@@ -234,7 +251,9 @@ class Schedule:
         timesteps, alpha_bars, variances = self.timesteps.tolist(), self.alpha_bars.tolist(), self.variances.tolist()
         alpha_bars_prev = self._alpha_bars_prev.tolist()
         for i in reversed(range(len(self))):
-            yield Transition(timesteps[i], alpha_bars[i], alpha_bars_prev[i], variances[i], last=i == 0)
+            yield Transition(
+                timesteps[i], alpha_bars[i], alpha_bars_prev[i], variances[i], i == 0, self.final_alpha_bar
+            )
 
     def predict(self, output: Tensor, x_t: Tensor, alpha_bar: float, *, clip: bool | None = None) -> Prediction:
         """Return x0 and eps from the network's output at one level.
@@ -253,7 +272,7 @@ class Schedule:
             x0, eps = a * x_t - b * output, a * output + b * x_t
         else:
             x0, eps = output, (x_t - a * output) / b
-        return Prediction(x0, x0.clamp(-1.0, 1.0) if clip else x0, eps)
+        return Prediction(x0, x0.clamp(-1.0, 1.0) if clip else x0, eps, clip)
 
     def alpha_bars_at(self, t: Tensor) -> Tensor:
         """Return alpha_bar (B, 1, 1, 1) float64 of the timesteps (B,) the network is told.

@@ -8,6 +8,7 @@ from diffusers import UNet2DModel
 from torch import nn
 
 import nonrobust_guidance as ng
+from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.objectives import target_objective
 from nonrobust_guidance.sampling.denoiser import predict
 
@@ -37,7 +38,7 @@ def gradient_of(guidance, unet, x):
     def network(x_t, transition):
         return predict(unet, SCHEDULE, x_t, transition)
 
-    return guidance.evaluate(network, x, MIDDLE)
+    return guidance.evaluate(network, x, StepContext(MIDDLE))[:2]
 
 
 @pytest.mark.parametrize("objective", ["log_prob", "logit"])
@@ -86,7 +87,7 @@ def test_the_network_runs_once_and_its_weights_get_no_gradient(unet, classifier)
         calls.clear()
         prediction, gradient = gradient_of(ng.ClassifierGuidance(classifier, 0, 1.0, at=at), unet, x)
         assert len(calls) == 1
-        assert not gradient.requires_grad and not any(tensor.requires_grad for tensor in prediction)
+        assert not gradient.requires_grad and not any(tensor.requires_grad for tensor in prediction[:3])
     handle.remove()
     weights = [*unet.parameters(), *classifier.parameters()]
     assert all(weight.grad is None and weight.requires_grad for weight in weights)

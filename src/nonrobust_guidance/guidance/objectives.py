@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor
 from torch.nn import functional
 
-Objective = Literal["log_prob", "logit"]
+from nonrobust_guidance.guidance.method import Objective
 
 
 def target_objective(logits: Tensor, target: Tensor, objective: Objective) -> Tensor:

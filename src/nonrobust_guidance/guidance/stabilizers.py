@@ -1,16 +1,30 @@
 """Stabilizers: what is done to the gradients of one trajectory before they shift it.
 
 A stabilizer is a value with a pure pair of functions, as in optax: ``init(x)`` gives the state at the first step, and
-``update(state, g)`` the next state and the gradient to use. States are never changed in place.
+``update(state, g)`` the next state and the gradient to use. States are never changed in place. One whose update takes a
+third argument, ``update(state, g, step)``, is shown the `StabilizerStep` too.
 """
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:  # Snakemake reads the fields of these classes, and starts without torch.
     from torch import Tensor
+
+
+class StabilizerStep(NamedTuple):
+    """What a stabilizer may know of the step that its gradient is for."""
+
+    noise_level: float
+    """``sqrt(1 - alpha_bar_t)``, from 0 (clean) to 1 (noise alone)."""
+    noise_std: float
+    """Standard deviation of the noise that the step adds."""
+    strength: float
+    """By how much a stabilized gradient of 1 will move x; NaN for methods whose move is not linear in it."""
 
 
 class Stabilizer(Protocol):
@@ -162,11 +176,13 @@ class Chain:
         """Return the state of each."""
         return tuple(stabilizer.init(x) for stabilizer in self.stabilizers)
 
-    def update(self, state: tuple[Any, ...], g: Tensor) -> tuple[tuple[Any, ...], Tensor]:
+    def update(
+        self, state: tuple[Any, ...], g: Tensor, step: StabilizerStep | None = None
+    ) -> tuple[tuple[Any, ...], Tensor]:
         """Return the gradient that came through all of them."""
         states = []
         for stabilizer, before in zip(self.stabilizers, state, strict=True):
-            after, g = stabilizer.update(before, g)
+            after, g = stabilize(stabilizer, before, g, step)
             states.append(after)
         return tuple(states), g
 
@@ -174,6 +190,18 @@ class Chain:
 def chain(*stabilizers: Stabilizer) -> Chain:
     """Return the stabilizer that applies these from left to right; of none, the identity."""
     return Chain(stabilizers)
+
+
+def stabilize(stabilizer: Stabilizer, state: Any, g: Tensor, step: StabilizerStep | None) -> tuple[Any, Tensor]:
+    """Return the stabilizer's update, which is shown the step if it takes one."""
+    return stabilizer.update(state, g, step) if sees_step(type(stabilizer)) else stabilizer.update(state, g)  # type: ignore[call-arg]
+
+
+@cache
+def sees_step(kind: type) -> bool:
+    """Return whether a stabilizer's update takes the step as its third argument."""
+    parameters = list(inspect.signature(kind.update).parameters.values())[1:]  # type: ignore[attr-defined]
+    return len([p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]) > 2
 
 
 def direction_and_norm(g: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,7 +14,11 @@ FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
 
 def classify(
-    classifier: Callable[..., Any], x: Tensor, *t: Tensor, layout: torch.memory_format = torch.contiguous_format
+    classifier: Callable[..., Any],
+    x: Tensor,
+    *t: Tensor,
+    layout: torch.memory_format = torch.contiguous_format,
+    noise: Sequence[Tensor] = (),
 ) -> Tensor:
     """Return the logits of images ``x`` (B, C, H, W), in the dtype of ``x``.
 
@@ -26,7 +30,7 @@ def classify(
     """
     own = x.to(weights_dtype(classifier, x.dtype)).clone(memory_format=layout)
     try:
-        output = classifier(own, *t)
+        output = classifier(own, *t, noise=noise) if noise else classifier(own, *t)
     except torch.OutOfMemoryError:
         raise
     except FAILURES as error:

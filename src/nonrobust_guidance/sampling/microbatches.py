@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.guidance.method import NO_DRAWS, Climb, Draws, Guidance, StepContext
 from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.schedule import Prediction, Transition
 
@@ -54,7 +54,7 @@ class Microbatched:
     def __init__(
         self,
         network: Callable[[Tensor, Transition], Prediction],
-        guidance: ClassifierGuidance | None,
+        guidance: Guidance | None,
         num_samples: int,
         size: int,
     ) -> None:
@@ -69,16 +69,29 @@ class Microbatched:
 
     def predict(self, x_t: Tensor, transition: Transition) -> Prediction:
         """Return the denoiser's prediction for ``x_t`` (B, C, H, W)."""
-        parts = [self.network(x, transition) for x in split_padded(x_t, self.size)]
-        return Prediction(*(join(tensors, len(x_t)) for tensors in zip(*parts, strict=True)))
+        return join_predictions([self.network(x, transition) for x in split_padded(x_t, self.size)], len(x_t))
 
-    def predict_and_differentiate(self, x_t: Tensor, transition: Transition) -> tuple[Prediction, Tensor]:
-        """Return the prediction and the gradient with respect to ``x_t``, both (B, C, H, W)."""
-        rows = zip(self.parts, split_padded(x_t, self.size), strict=True)
-        parts = [guidance.evaluate(self.network, x, transition) for guidance, x in rows]
-        predictions = zip(*(prediction for prediction, _ in parts), strict=True)
-        gradient = join([gradient for _, gradient in parts], len(x_t))
-        return Prediction(*(join(tensors, len(x_t)) for tensors in predictions)), gradient
+    def evaluate(self, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
+        """Return what guidance finds at ``x_t`` (B, C, H, W), for a step of the chain and the noise it asks for."""
+        states, parts = split_padded(x_t, self.size), []
+        smooth = [split_padded(z, self.size) for z in draws.smooth]
+        augment = [split_padded(z, self.size) for z in draws.augment]
+        for i, (guidance, x) in enumerate(zip(self.parts, states, strict=True)):
+            own = Draws([z[i] for z in smooth], [z[i] for z in augment])
+            parts.append(guidance.evaluate(self.network, x, step, own))
+        ascents = [part.ascent for part in parts if part.ascent is not None]
+        return Climb(
+            join_predictions([part.prediction for part in parts], len(x_t)),
+            join([part.gradient for part in parts], len(x_t)),
+            join([part.objective for part in parts], len(x_t)),
+            join(ascents, len(x_t)) if ascents else None,
+        )
+
+
+def join_predictions(parts: list[Prediction], num_rows: int) -> Prediction:
+    """Return the predictions of the parts in one, without the rows they were filled up with."""
+    x0, x0_hat, eps = (join([getattr(part, name) for part in parts], num_rows) for name in ("x0", "x0_hat", "eps"))
+    return Prediction(x0, x0_hat, eps, parts[0].clipped)
 
 
 def split_padded(x: Tensor, size: int) -> tuple[Tensor, ...]:

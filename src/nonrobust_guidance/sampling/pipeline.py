@@ -19,11 +19,12 @@ from diffusers import (
 )
 from torch import Tensor
 
-from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.sampling.denoiser import image_shape
 from nonrobust_guidance.sampling.microbatches import Microbatch
-from nonrobust_guidance.sampling.noise import SampleNoise
-from nonrobust_guidance.sampling.trajectory import Noise, trajectory
+from nonrobust_guidance.sampling.noise import Noise, SampleNoise
+from nonrobust_guidance.sampling.samplers.sampler import Sampler
+from nonrobust_guidance.sampling.trajectory import as_sampler, trajectory
 from nonrobust_guidance.schedule import Schedule, require_name
 
 # The order after a whole number in the second place, which can be no generator.
@@ -82,7 +83,8 @@ class GuidedPipeline(DiffusionPipeline):
         output_type: str | None = "pil",
         return_dict: bool = True,
         *,
-        guidance: ClassifierGuidance | None = None,
+        guidance: Guidance | None = None,
+        sampler: Sampler | None = None,
         seed: int = 0,
         microbatch: Microbatch = None,
         **options: Any,
@@ -105,6 +107,7 @@ class GuidedPipeline(DiffusionPipeline):
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1]; None is "np".
             return_dict: whether the images come as ``.images`` or in a tuple.
             guidance: toward which class, and how; None for unguided.
+            sampler: in place of the scheduler's, such as DPMSolver(); the levels are the scheduler's in any case.
             seed: with an image's index and the step it determines all noise, where no generator is given.
             microbatch: None runs the networks on the whole batch, the fastest for a few images; with "auto", which
                 `sample` does, the bits of an image do not depend on how many are drawn with it.
@@ -117,7 +120,7 @@ class GuidedPipeline(DiffusionPipeline):
         """
         require_name("output_type", output_type, ("pil", "np", "pt", None))
         schedule = Schedule.from_diffusers(self.scheduler)
-        sampler = sampler_of(self.scheduler, schedule)
+        own = sampler_of(self.scheduler, schedule, eta, bool(use_clipped_model_output))
         schedule = schedule if num_inference_steps is None else schedule.respaced(num_inference_steps)
         if isinstance(generator, list | tuple):
             source = noise_of_each(generator, batch_size, image_shape(self.unet, None), options.get("first_index", 0))
@@ -130,9 +133,7 @@ class GuidedPipeline(DiffusionPipeline):
             batch_size,
             seed,
             guidance=guidance,
-            sampler=sampler,
-            eta=eta,
-            use_clipped_model_output=bool(use_clipped_model_output),
+            sampler=own if sampler is None else sampler,
             microbatch=microbatch,
             device=self._execution_device,
             **options,
@@ -150,15 +151,15 @@ class GuidedPipeline(DiffusionPipeline):
         return ImagePipelineOutput(images=images) if return_dict else (images,)
 
 
-def sampler_of(scheduler: Any, schedule: Schedule) -> str:
+def sampler_of(scheduler: Any, schedule: Schedule, eta: float, use_clipped_model_output: bool) -> Sampler:
     """Return the sampler that a diffusers scheduler, whose schedule this is, stands for.
 
     Raises:
-        ValueError: if it is neither DDPM nor DDIM.
+        ValueError: if it is neither DDPM nor DDIM, or eta or use_clipped_model_output are given to DDPM.
     """
     for kind, name in ((DDPMScheduler, "ddpm"), (DDIMScheduler, "ddim")):
         if isinstance(scheduler, kind):
-            return name
+            return as_sampler(name, eta, use_clipped_model_output)
     # What from_config takes over lacks what the class made of it, such as another default or shifted levels.
     table = DDPMScheduler.from_config(scheduler.config).alphas_cumprod.double()
     same = len(table) == len(schedule) and torch.allclose(table, schedule.alpha_bars, rtol=1e-3, atol=1e-6)
@@ -180,8 +181,8 @@ def noise_of_each(generators: Sequence[torch.Generator], batch_size: int, shape:
         raise ValueError(f"There are {len(generators)} generators for {batch_size} images; give one for each.")
     sources = [SampleNoise(seed_from(generator), [index], shape) for generator in generators]
 
-    def noise(k: int) -> Tensor:
-        return torch.cat([source(k) for source in sources])
+    def noise(k: int, *use: Any) -> Tensor:
+        return torch.cat([source(k, *use) for source in sources])
 
     return noise
 

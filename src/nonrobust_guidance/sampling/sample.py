@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from nonrobust_guidance.guidance.classifier import ClassifierGuidance
+from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.sampling.denoiser import Denoiser
-from nonrobust_guidance.sampling.trajectory import Noise, trajectory
+from nonrobust_guidance.sampling.noise import Noise
+from nonrobust_guidance.sampling.trajectory import trajectory
 from nonrobust_guidance.schedule import Schedule
 
 
@@ -31,7 +32,7 @@ def sample(
     num_samples: int,
     seed: int = 0,
     *,
-    guidance: ClassifierGuidance | None = None,
+    guidance: Guidance | None = None,
     batch_size: int | None = None,
     noise: Noise | None = None,
     first_index: int = 0,
@@ -75,7 +76,7 @@ def sample_counted(
     num_samples: int,
     seed: int = 0,
     *,
-    guidance: ClassifierGuidance | None = None,
+    guidance: Guidance | None = None,
     batch_size: int | None = None,
     noise: Noise | None = None,
     first_index: int = 0,
@@ -113,6 +114,6 @@ def run_to_end(*arguments: Any, **options: Any) -> Samples:
     return Samples(x, torch.stack(counts).sum(dim=0))
 
 
-def noise_of_part(noise: Noise, part: slice, k: int) -> Tensor:
-    """Return the rows of ``noise(k)`` that belong to one batch."""
-    return noise(k)[part]
+def noise_of_part(noise: Noise, part: slice, k: int, *use: str | int) -> Tensor:
+    """Return the rows of ``noise(k, ...)`` that belong to one batch."""
+    return noise(k, *use)[part]

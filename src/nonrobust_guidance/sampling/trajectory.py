@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from nonrobust_guidance.guidance.classifier import ClassifierGuidance
 from nonrobust_guidance.guidance.gradients import require_no_inference_weights
+from nonrobust_guidance.guidance.method import Draws, Guidance, Move, StepContext
+from nonrobust_guidance.guidance.stabilizers import StabilizerStep, stabilize
+from nonrobust_guidance.guidance.trust import trust_bound, within_trust_region
 from nonrobust_guidance.sampling.denoiser import Denoiser, image_shape, network_device, predict, same_device
 from nonrobust_guidance.sampling.microbatches import Microbatch, Microbatched, microbatch_size
-from nonrobust_guidance.sampling.noise import SampleNoise
-from nonrobust_guidance.sampling.steps import Sampler, make_sampler
-from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.sampling.noise import Noise, SampleNoise
+from nonrobust_guidance.sampling.samplers import DDIM, SAMPLERS
+from nonrobust_guidance.sampling.samplers.sampler import Sampler
+from nonrobust_guidance.schedule import Schedule, Transition
 
-Noise = Callable[[int], Tensor]
+UNGUIDED = Move()
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +36,14 @@ class Step:
         gradient: with respect to the state before the step, before the stabilizer; None where guidance did not act.
         stabilized: the gradient after the stabilizer; None where guidance did not act.
         skipped: (B,) bool, samples whose gradient was not finite and was replaced by zero.
-        strength: how far guidance moved x along ``stabilized``: it added ``strength * stabilized``, with "ddpm"
-            ``scale Sigma_t`` times it, with "ddim" apart from the clamp of x0_hat; 0 where it did not act.
+        strength: how far guidance moves x along ``stabilized``, apart from a clamp of x0_hat and from the trust region:
+            by ``strength * stabilized``, with "ddpm" ``scale Sigma_t`` times it; 0 where it did not act, NaN for a
+            method whose move is not linear in it.
+        shift: what guidance added to the state in this step, within its trust region: the difference from the same
+            step without it; None where it did not act.
+        noise_std: standard deviation of the noise that the step added.
+
+    Of a step that is made several times, x and all the rest are of the last time; ``skipped`` is of any.
     """
 
     k: int
@@ -44,6 +54,8 @@ class Step:
     stabilized: Tensor | None
     skipped: Tensor
     strength: float = 0.0
+    shift: Tensor | None = None
+    noise_std: float = 0.0
 
 
 def trajectory(
@@ -52,8 +64,8 @@ def trajectory(
     num_samples: int,
     seed: int = 0,
     *,
-    guidance: ClassifierGuidance | None = None,
-    sampler: str = "ddpm",
+    guidance: Guidance | None = None,
+    sampler: str | Sampler = "ddpm",
     eta: float = 0.0,
     use_clipped_model_output: bool = False,
     shape: tuple[int, int, int] | None = None,
@@ -76,12 +88,12 @@ def trajectory(
         num_samples: B.
         seed: 0 .. 2^64 - 1; with the sample's index and the step it determines all noise.
         guidance: what shifts the steps; None for unguided.
-        sampler: "ddpm", the ancestral step, or "ddim".
-        eta: noise of "ddim", within [0, 1].
-        use_clipped_model_output: whether "ddim" steps along the eps that goes with the clamped x0_hat, and not along
-            the network's; without clamping they are the same.
+        sampler: `DDPM`, the ancestral step, `DDIM`, `DPMSolver` or one of your own; or "ddpm", "ddim", "dpmsolver".
+        eta: of "ddim" by name, see `DDIM`.
+        use_clipped_model_output: of "ddim" by name, see `DDIM`.
         shape: (C, H, W); left out, the model's own.
-        noise: k -> (B, C, H, W), k = 0 for x_T and k = 1, 2, ... for the k-th step; left out, `SampleNoise`.
+        noise: k -> (B, C, H, W), k = 0 for x_T and k = 1, 2, ... for the k-th step; left out, `SampleNoise`. A method
+            that draws more asks for it as `Noise` says.
         first_index: index of the first sample, so that jobs may share the samples of one seed.
         clip: whether x0_hat and the final image are clamped to [-1, 1]; left out, as the schedule says.
         microbatch: how many images the networks see at a time, see `microbatch_size`. None, all of them, is faster for
@@ -100,20 +112,20 @@ def trajectory(
     if guidance is not None:
         require_guidable(guidance, denoiser, place)
     indices = range(first_index, first_index + num_samples)
-    source = noise or SampleNoise(seed, indices, size)
+    source: Noise = noise or SampleNoise(seed, indices, size)
 
-    def draw(k: int) -> Tensor:
-        z = source(k)
+    def draw(k: int, *use: str | int) -> Tensor:
+        z = source(k, *use)
         if z.shape != (num_samples, *size):
-            raise ValueError(f"noise({k}) is {tuple(z.shape)}; it must be {(num_samples, *size)}.")
+            asked = ", ".join(map(repr, (k, *use)))
+            raise ValueError(f"noise({asked}) is {tuple(z.shape)}; it must be {(num_samples, *size)}.")
         return z.to(place, dtype)
 
     clip = schedule.clip if clip is None else clip
     rows = microbatch_size(microbatch, denoiser, num_samples, size, place)
     network = partial(predict, denoiser, schedule, clip=clip, autocast=autocast)
     models = Microbatched(network, guidance, num_samples, rows)
-    step = make_sampler(sampler, schedule, eta, clip, use_clipped_model_output)
-    return reverse_chain(models, schedule, step, draw, indices, clip)
+    return reverse_chain(models, schedule, as_sampler(sampler, eta, use_clipped_model_output), draw, indices, clip)
 
 
 @torch.no_grad()
@@ -123,30 +135,99 @@ def reverse_chain(
     """Yield the steps of a chain whose parts fit together; `trajectory` sees to that."""
     guidance = models.guidance
     x = draw(0)  # (B, C, H, W)
-    state = guidance.stabilizer.init(x) if guidance else None
+    solver = sampler.init(x)
+    stabilizer = guidance.stabilizer.init(x) if guidance else None
     for k, transition in enumerate(schedule.transitions(), start=1):
-        z = draw(k) if sampler.noise_std(transition) > 0.0 else None
-        gradient = stabilized = shift = None
-        strength = 0.0
-        skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-        if guidance and guidance.acts_at(transition.noise_level) and sampler.can_shift(transition):
-            prediction, gradient = models.predict_and_differentiate(x, transition)
-            seen = x if guidance.at == "xt" else prediction.x0_hat
-            gradient, skipped = guidance.require_finite(gradient, k, transition.t, indices, seen)
-            state, stabilized = guidance.stabilizer.update(state, gradient)
-            shift = guidance.scale * stabilized
-            strength = guidance.scale * sampler.shift_weight(transition)
-        else:
+        std = sampler.noise_std(transition)
+        if guidance is None or not acts_in(guidance, sampler, transition):
+            z = draw(k) if std > 0.0 else None
             prediction = models.predict(x, transition)
-        x = sampler.step(x, prediction, transition, z, shift)
+            along = guidance.base(prediction, x, transition) if guidance else prediction
+            solver, x = sampler.step(solver, x, along, transition, z, UNGUIDED)
+            none_skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+            x = x.clamp(-1.0, 1.0) if clip and transition.last else x
+            yield Step(k, transition.t, x, prediction.x0_hat, None, None, none_skipped, noise_std=std)
+            continue
+        # A step may be made several times: each but the last is taken back by noise, and only the last is remembered.
+        skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for r in range(1, guidance.recurrences + 1):
+            if r > 1:
+                x = renoise(x, draw(k, "renoise", r - 1), transition)
+            z = (draw(k) if r == 1 else draw(k, "step", r)) if std > 0.0 else None
+            step = context_of(sampler, transition, schedule, z)
+            climb = models.evaluate(x, step, draws_for(guidance, draw, k, r))
+            gradient, wrong = guidance.require_finite(climb, x, k, transition.t, indices)
+            skipped = skipped | wrong
+            strength = getattr(guidance, guidance.strength_field) * guidance.weight(step)
+            seen = StabilizerStep(transition.noise_level, std, strength)
+            stabilizer, stabilized = stabilize(guidance.stabilizer, stabilizer, gradient, seen)
+            move = guidance.move(climb, stabilized, step)
+            along = guidance.base(climb.prediction, x, transition)
+            after, guided = sampler.step(solver, x, along, transition, z, move)
+            guided = guided if move.x is None else guided + move.x
+            _, unguided = sampler.step(solver, x, along, transition, z, UNGUIDED)
+            if guidance.trust_radius is not None:
+                bound = trust_bound(guidance.trust_radius, sampler.reference_std(transition), len(schedule))
+                guided = within_trust_region(guided, unguided, bound)
+            x = guided
+        solver, shift = after, guided - unguided
         x = x.clamp(-1.0, 1.0) if clip and transition.last else x
-        yield Step(k, transition.t, x, prediction.x0_hat, gradient, stabilized, skipped, strength)
+        x0_hat = climb.prediction.x0_hat
+        yield Step(k, transition.t, x, x0_hat, gradient, stabilized, skipped, strength, shift, std)
 
 
-def require_guidable(guidance: ClassifierGuidance, denoiser: Denoiser, place: torch.device) -> None:
+def acts_in(guidance: Guidance, sampler: Sampler, transition: Transition) -> bool:
+    """Return whether guidance acts in a step: within its interval, and where it can move x."""
+    return guidance.acts_at(transition.noise_level) and guidance.weight(context_of(sampler, transition)) != 0.0
+
+
+def context_of(
+    sampler: Sampler, transition: Transition, schedule: Schedule | None = None, z: Tensor | None = None
+) -> StepContext:
+    """Return a step as guidance sees it."""
+    weights = sampler.score_weight(transition), sampler.x0_weight(transition)
+    return StepContext(transition, schedule, *weights, sampler.noise_std(transition), z)
+
+
+def draws_for(guidance: Guidance, draw: Noise, k: int, r: int) -> Draws:
+    """Return the noise that a method and its classifier ask for in recurrence r of step k."""
+    augment = getattr(guidance.classifier, "num_noise_draws", 0)
+    return Draws(
+        [draw(k, "smooth", r, m) for m in range(1, guidance.num_smooth_draws + 1)],
+        [draw(k, "augment", r, m) for m in range(1, augment + 1)],
+    )
+
+
+def renoise(x: Tensor, z: Tensor, transition: Transition) -> Tensor:
+    """Return ``x`` (B, C, H, W), where a step has ended, brought back by noise to the level where it began."""
+    kept = transition.alpha_bar / transition.alpha_bar_prev
+    return math.sqrt(kept) * x + math.sqrt(1.0 - kept) * z
+
+
+def as_sampler(sampler: str | Sampler, eta: float, use_clipped_model_output: bool) -> Sampler:
+    """Return the sampler, or the one of this name.
+
+    Raises:
+        ValueError: if the name is unknown, or what belongs to "ddim" is out of range or given to another sampler.
+    """
+    if sampler == "ddim":
+        return DDIM(eta, use_clipped_model_output)
+    if eta != 0.0:
+        raise ValueError("eta belongs to the sampler 'ddim', or to DDIM(eta=...); leave it out here.")
+    if use_clipped_model_output:
+        raise ValueError("use_clipped_model_output belongs to the sampler 'ddim', or to DDIM; leave it out here.")
+    if isinstance(sampler, str):
+        if sampler not in SAMPLERS:
+            names = ", ".join(map(repr, SAMPLERS))
+            raise ValueError(f"sampler is {sampler!r}; choose {names}, or a value such as DDIM(eta=1.0).")
+        return SAMPLERS[sampler]()
+    return sampler
+
+
+def require_guidable(guidance: Guidance, denoiser: Denoiser, place: torch.device) -> None:
     """Raise a ValueError unless gradients can run through the models, and the classifier is where the samples are."""
     require_no_inference_weights("classifier", guidance.classifier)
-    if guidance.at == "x0":
+    if guidance.through_network:
         require_no_inference_weights("denoiser", denoiser)
     if isinstance(guidance.classifier, nn.Module):
         same_device("classifier", guidance.classifier, place)

@@ -18,6 +18,7 @@ from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
+from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import Stabilizer
 from nonrobust_guidance.metrics.cells import list_methods
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
@@ -147,7 +148,7 @@ class Observer:
 
     def observe(self, x_t: Tensor, transition: Transition) -> Values:
         """Return logits and gradients at ``x_t`` (B, C, H, W); to be called from the noisiest level on."""
-        prediction, gradient = self.models.predict_and_differentiate(x_t, transition)
+        prediction, gradient, *_ = self.models.evaluate(x_t, StepContext(transition))
         values = {(LOGITS, ""): self.logits(prediction.x0_hat), (GRADIENT, ""): gradient}
         for name, stabilizer in self.stabilizers.items():
             state = self.states[name] if name in self.states else stabilizer.init(gradient)

@@ -16,6 +16,7 @@ from tqdm import tqdm
 
 from nonrobust_guidance.ground_truth import GaussianMixture
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
+from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import EMA, Adam, Identity, Stabilizer
 from nonrobust_guidance.metrics.cells import Method, list_methods
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance
@@ -222,7 +223,7 @@ class Experiment:
         """Return a method's gradients (N, 2) at noisy points (N, 2, 1, 1), before any stabilizer."""
         network = partial(predict, self.mixture.denoiser(self.schedule), self.schedule, clip=True, autocast=None)
         transition = list(self.schedule.transitions())[-1 - level]
-        return self.guidance(method, 1.0).evaluate(network, x_t, transition)[1].reshape(-1, 2)
+        return self.guidance(method, 1.0).evaluate(network, x_t, StepContext(transition)).gradient.reshape(-1, 2)
 
 
 def share_of(right: Tensor) -> Interval:
