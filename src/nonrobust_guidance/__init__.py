@@ -10,7 +10,10 @@ if TYPE_CHECKING:
     from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
     from nonrobust_guidance.guidance.method import Guidance
     from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, chain
+    from nonrobust_guidance.models.augmentation import augmented
+    from nonrobust_guidance.models.ensemble import ensemble
     from nonrobust_guidance.models.preprocessing import preprocess
+    from nonrobust_guidance.models.smoothing import smoothed
     from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
     from nonrobust_guidance.sampling.sample import sample
@@ -34,10 +37,13 @@ __all__ = [
     "Normalize",
     "Schedule",
     "Step",
+    "augmented",
     "chain",
+    "ensemble",
     "load_torchvision_classifier",
     "preprocess",
     "sample",
+    "smoothed",
     "trajectory",
 ]
 
@@ -57,10 +63,13 @@ _HOME = {
     "Normalize": "guidance.stabilizers",
     "Schedule": "schedule",
     "Step": "sampling.trajectory",
+    "augmented": "models.augmentation",
     "chain": "guidance.stabilizers",
+    "ensemble": "models.ensemble",
     "load_torchvision_classifier": "models.weights",
     "preprocess": "models.preprocessing",
     "sample": "sampling.sample",
+    "smoothed": "models.smoothing",
     "trajectory": "sampling.trajectory",
 }
 
