@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from nonrobust_guidance.models.smoothing import smoothed
     from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
+    from nonrobust_guidance.sampling.rejection import Rejection
     from nonrobust_guidance.sampling.sample import sample
     from nonrobust_guidance.sampling.samplers import DDIM, DDPM, DPMSolver
     from nonrobust_guidance.sampling.trajectory import Step, trajectory
@@ -35,6 +36,7 @@ __all__ = [
     "Identity",
     "NonFiniteGradientError",
     "Normalize",
+    "Rejection",
     "Schedule",
     "Step",
     "augmented",
@@ -61,6 +63,7 @@ _HOME = {
     "Identity": "guidance.stabilizers",
     "NonFiniteGradientError": "guidance.classifier",
     "Normalize": "guidance.stabilizers",
+    "Rejection": "sampling.rejection",
     "Schedule": "schedule",
     "Step": "sampling.trajectory",
     "augmented": "models.augmentation",
