@@ -203,12 +203,12 @@ class Guidance:
         """
         raise NotImplementedError(f"{type(self).__name__} has no move; give it a method of this name.")
 
-    def weight(self, step: StepContext) -> float:
+    def reach(self, step: StepContext) -> float:
         """Return by how much a stabilized gradient of 1 moves x at strength 1; NaN for a move that is not linear in it.
 
         Where it is 0, guidance cannot move x, and no gradient is computed.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no weight; give it a method of this name.")
+        raise NotImplementedError(f"{type(self).__name__} has no reach; give it a method of this name.")
 
     def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
         """Return what the sampler steps along, guided or not: the prediction, with ``x0_hat`` clamped or not."""
@@ -274,8 +274,9 @@ class Guidance:
         """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it."""
         import torch
 
-        from nonrobust_guidance.guidance.gradients import differentiate, leaf
+        from nonrobust_guidance.guidance.gradients import differentiate, leaf, require_gradients
 
+        require_gradients()
         for _ in range(num_steps):
             with torch.enable_grad():
                 seen = leaf(v)
@@ -303,10 +304,8 @@ class Guidance:
         logits = call(seen, *told, noise=draws.augment) if draws.augment else call(seen, *told)
         return target_objective(logits, self.targets(len(seen)), self.objective)
 
-    def require_finite(
-        self, climb: Climb, x_t: Tensor, k: int, t: int, indices: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradient (B, C, H, W) with zeros for the samples where it is not finite, and which these are (B,).
+    def require_finite(self, climb: Climb, x_t: Tensor, k: int, t: int, indices: Sequence[int]) -> tuple[Climb, Tensor]:
+        """Return what was found with zeros for the samples where it is not finite, and which these are (B,).
 
         Args:
             climb: from `evaluate`.
@@ -323,16 +322,18 @@ class Guidance:
         if climb.ascent is not None:
             finite = finite & climb.ascent.isfinite().flatten(1).all(dim=1)
         if bool(finite.all()):
-            return gradient, ~finite
+            return climb, ~finite
         if self.on_nonfinite == "raise":
             row = int((~finite).nonzero()[0])
             seen = {"xt": x_t, "x0": climb.prediction.x0}.get(self.point, climb.prediction.x0_hat)
-            remedy = remedy_for(gradient[row], seen[row])
+            remedy = remedy_for(gradient[row], seen[row], self.strength_field)
             raise NonFiniteGradientError(
                 f"The gradient of sample {indices[row]} is not finite at step {k} (t = {t}), with {self.described}; "
                 f"{remedy}, or pass on_nonfinite='skip'."
             )
-        return gradient.masked_fill(~finite.reshape(-1, 1, 1, 1), 0.0), ~finite
+        rows = ~finite.reshape(-1, 1, 1, 1)
+        ascent = None if climb.ascent is None else climb.ascent.masked_fill(rows, 0.0)
+        return climb._replace(gradient=gradient.masked_fill(rows, 0.0), ascent=ascent), ~finite
 
     @property
     def described(self) -> str:
@@ -350,13 +351,13 @@ def infinite_where(gradient: Tensor, objective: Tensor) -> Tensor:
     return gradient.masked_fill(wrong.reshape(-1, 1, 1, 1), math.inf) if bool(wrong.any()) else gradient
 
 
-def remedy_for(gradient: Tensor, seen: Tensor) -> str:
+def remedy_for(gradient: Tensor, seen: Tensor, strength_field: str) -> str:
     """Return why one sample's gradient (C, H, W) is not finite, and what to do, from what the classifier saw."""
     if not bool(seen.isfinite().all()):
         return "the image that the classifier is given is not, so check the denoiser's weights and precision"
     if bool((gradient == math.inf).all()):
         return "the classifier's logits are not, so check its weights and precision"
-    return "lower the scale"
+    return f"lower the {strength_field}"
 
 
 def require_target(target: object) -> None:
