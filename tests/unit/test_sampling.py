@@ -43,7 +43,7 @@ def guide(classifier, target, scale=200.0, at="x0", **fields):
 
 @pytest.mark.parametrize(("at", "stabilizer"), METHODS, ids=str)
 @settings(max_examples=3, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(batch_size=st.integers(1, 7), first=st.integers(0, 6), sampler=st.sampled_from(["ddpm", "ddim"]))
+@given(batch_size=st.integers(1, 7), first=st.integers(0, 6), sampler=st.sampled_from(["ddpm", "ddim", "dpmsolver"]))
 def test_bits_do_not_depend_on_batches_or_jobs(unet, classifier, at, stabilizer, batch_size, first, sampler):
     def draw(first_index, **options):
         guidance = guide(classifier, TARGETS[first_index:], at=at, stabilizer=stabilizer)
@@ -59,7 +59,7 @@ def test_a_microbatch_of_the_whole_batch_agrees_to_rounding(unet):
     torch.testing.assert_close(whole, ng.sample(unet, SCHEDULE, 5), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver"])
 @pytest.mark.parametrize(("at", "stabilizer"), METHODS, ids=str)
 def test_scale_zero_is_unguided(unet, classifier, at, stabilizer, sampler):
     guidance = guide(classifier, 2, scale=0.0, at=at, stabilizer=stabilizer)
@@ -125,7 +125,7 @@ def test_steps_tell_what_happened(unet, classifier):
     )
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver"])
 def test_outside_the_interval_no_classifier_is_called(unet, classifier, sampler):
     levels = [transition.noise_level for transition in SCHEDULE.transitions()]
     calls = []
@@ -206,7 +206,7 @@ def zero(x, t):
 V_ZERO = ng.Schedule.linear(8, 0.02, 0.3, prediction="v").zero_terminal_snr()
 
 
-@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim", "dpmsolver"])
 @pytest.mark.parametrize("at", ["xt", "x0", "x0_detached"])
 def test_a_v_network_starts_from_pure_noise(at, sampler):
     guidance = guide(lambda x: x.flatten(1)[:, :2], 0, at=at)

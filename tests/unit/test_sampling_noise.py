@@ -51,3 +51,16 @@ def test_noise_is_the_same_on_every_machine(index):
     raw = np.random.Philox(key=key, counter=np.array([0, 0, 0, 2], dtype=np.uint64)).random_raw(3)
     again = np.random.Philox(key=5 + (index << 64), counter=2 << 192).random_raw(3)
     assert raw.tolist() == again.tolist()
+
+
+def test_every_use_has_noise_of_its_own_and_the_plain_one_is_the_step_of_the_first_recurrence():
+    source = SampleNoise(3, [5], (2, 4, 4))
+    uses = [(), ("step", 2), ("step", 3), ("renoise", 1), ("renoise", 2)]
+    uses += [("smooth", r, m) for r in (1, 2) for m in (1, 2)] + [("augment", r, m) for r in (1, 2) for m in (1, 2)]
+    drawn = [source(k, *use).flatten() for k in (1, 2) for use in uses]
+    for i, first in enumerate(drawn):
+        for second in drawn[:i]:
+            assert not torch.equal(first, second)
+    assert torch.equal(source(2), source(2, "step", 1))
+    together = SampleNoise(3, range(4, 7), (2, 4, 4))
+    assert torch.equal(together(2, "smooth", 2, 1)[1], source(2, "smooth", 2, 1)[0])
