@@ -14,17 +14,19 @@ from nonrobust_guidance.sampling.sample import sample_counted
 
 SCHEDULE = ng.Schedule.linear(400, 1e-4, 0.05).respaced(5)
 TARGETS = torch.tensor([0, 1, 2, 3, 0, 1, 2])
-# Of each the numbers that follow the target, and how often a step runs forward and back through the U-Net.
+# Of each the numbers that follow the target, and how often a step runs forward and back through the U-Net and forward
+# through the classifier.
 SETTINGS = {
-    "classifier": ((30.0,), {}, 1, 1),
-    "dps": ((2.0,), {}, 1, 1),
-    "lgd": ((2.0,), {"num_draws": 2}, 1, 1),
-    "freedom": ((2.0,), {"recurrences": 2}, 2, 2),
-    "mpgd": ((20.0,), {}, 1, 0),
-    "dsg": ((0.3,), {}, 1, 1),
-    "ugd": ((2.0,), {"recurrences": 2, "ascents": 2}, 2, 2),
-    "tfg": ((2.0, 2.0, 0.5), {"recurrences": 2, "num_draws": 2}, 2, 2),
-    "tfg without rho": ((0.0, 2.0, 0.5), {"recurrences": 3}, 3, 0),
+    "classifier": ((30.0,), {}, 1, 1, 1),
+    "dps": ((2.0,), {}, 1, 1, 1),
+    "lgd": ((2.0,), {"num_draws": 2}, 1, 1, 2),
+    "freedom": ((2.0,), {"recurrences": 2}, 2, 2, 2),
+    "mpgd": ((20.0,), {}, 1, 0, 1),
+    "dsg": ((0.3,), {}, 1, 1, 1),
+    "ugd": ((2.0,), {"recurrences": 2, "ascents": 2}, 2, 2, 2 * (1 + 2)),
+    # The first step of the ascent starts where the gradient through the network does, and costs nothing more.
+    "tfg": ((2.0, 2.0, 0.5), {"recurrences": 2, "iterations": 3, "num_draws": 2}, 2, 2, 2 * 3 * 2),
+    "tfg without rho": ((0.0, 2.0, 0.5), {"recurrences": 3}, 3, 0, 3),
 }
 SAMPLERS = [
     ng.DDPM(),
@@ -82,11 +84,12 @@ def test_bits_do_not_depend_on_batches_or_their_order(unet, classifier, name):
 
 
 @all_methods
-def test_passes_through_the_network(unet, classifier, name):
-    forward, backward = SETTINGS[name][2:]
+def test_passes_through_the_networks(unet, classifier, name):
+    forward, backward, classified = SETTINGS[name][2:]
     passes = []
     handles = [
         unet.register_forward_hook(lambda *_: passes.append("forward")),
+        classifier.register_forward_hook(lambda *_: passes.append("classified")),
         unet.conv_in.register_full_backward_hook(lambda *_: passes.append("backward")),
     ]
     ng.sample(unet, SCHEDULE, 2, guidance=guide(name, classifier, 1), sampler=ng.DDIM(1.0))
@@ -96,6 +99,7 @@ def test_passes_through_the_network(unet, classifier, name):
     guided = len(SCHEDULE) - (name == "dsg")
     assert passes.count("forward") == guided * forward + len(SCHEDULE) - guided
     assert passes.count("backward") == guided * backward
+    assert passes.count("classified") == guided * classified
     assert all(weight.grad is None for weight in [*unet.parameters(), *classifier.parameters()])
 
 

@@ -55,6 +55,8 @@ class Climb(NamedTuple):
     """What was differentiated, (B,)."""
     ascent: Tensor | None = None
     """How far further steps moved the clean image, for methods that take some."""
+    slope: Tensor | None = None
+    """The gradient with respect to what the classifier saw, which is the first of such steps' where it saw the same."""
 
 
 class Draws(NamedTuple):
@@ -265,24 +267,41 @@ class Guidance:
         with torch.enable_grad():
             seen = leaf(point)
             value = self.log_likelihood(seen, transition.t, draws) if objective is None else objective(seen)
-            gradient = differentiate("classifier", value.sum(), seen)
+            slope = gradient = differentiate("classifier", value.sum(), seen)
         if self.through_network:
             gradient = differentiate("denoiser", point, x, gradient)
-        return Climb(prediction.detached(), infinite_where(gradient, value.detach()), value.detach())
+        value = value.detach()
+        return Climb(prediction.detached(), infinite_where(gradient, value), value, slope=infinite_where(slope, value))
 
-    def ascend(self, v: Tensor, objective: Callable[[Tensor], Tensor], step_size: float, num_steps: int) -> Tensor:
-        """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it."""
+    def ascend(
+        self,
+        v: Tensor,
+        objective: Callable[[Tensor], Tensor],
+        step_size: float,
+        num_steps: int,
+        slope: Tensor | None = None,
+    ) -> Tensor:
+        """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it.
+
+        Args:
+            v: where to start, (B, C, H, W).
+            objective: from images (B, C, H, W) to (B,).
+            step_size: of each step.
+            num_steps: how many.
+            slope: the gradient at ``v`` where it is known, which saves the first step's pass.
+        """
         import torch
 
         from nonrobust_guidance.guidance.gradients import differentiate, leaf, require_gradients
 
         require_gradients()
         for _ in range(num_steps):
-            with torch.enable_grad():
-                seen = leaf(v)
-                value = objective(seen)
-                gradient = differentiate("classifier", value.sum(), seen)
-            v = v + step_size * infinite_where(gradient, value.detach())
+            if slope is None:
+                with torch.enable_grad():
+                    seen = leaf(v)
+                    value = objective(seen)
+                    slope = infinite_where(differentiate("classifier", value.sum(), seen), value.detach())
+            v, slope = v + step_size * slope, None
         return v
 
     def log_likelihood(self, seen: Tensor, t: int, draws: Draws = NO_DRAWS) -> Tensor:

@@ -113,13 +113,12 @@ class TFG(Guidance):
         std = self.sigma * (step.transition.noise_level if self.sigma_weight == "decrease" else 1.0)
         J = smoothed(partial(self.log_likelihood, t=step.transition.t, draws=draws), draws.smooth, std)
         climb = self.climb(network, x_t, step.transition, draws, J)
-        if not self.through_network:
-            climb = climb._replace(gradient=climb.gradient.new_zeros(climb.gradient.shape))
+        gradient = climb.gradient if self.through_network else climb.gradient.new_zeros(climb.gradient.shape)
         if self.mu == 0.0 or self.iterations == 0:
-            return climb
+            return climb._replace(gradient=gradient)
         v_0 = climb.prediction.x0_hat
-        mu = self.mu * level_weight(self.mu_weight, step)
-        return climb._replace(ascent=self.ascend(v_0, J, mu, self.iterations) - v_0)
+        v = self.ascend(v_0, J, self.mu * level_weight(self.mu_weight, step), self.iterations, climb.slope)
+        return climb._replace(gradient=gradient, ascent=v - v_0)
 
     def reach(self, step: StepContext) -> float:
         """Return the gradient's weight at this level; 0 at alpha_bar = 0, where ``x_t`` says nothing of the image."""
