@@ -14,6 +14,7 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance, mean_distance
 from nonrobust_guidance.metrics.ground_truth.mixtures import METHODS, ROBUST, TARGET, UNGUIDED, Experiment, ring
 from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
+from nonrobust_guidance.metrics.settings import GroundTruth
 from nonrobust_guidance.metrics.tables import GROUND_TRUTH
 
 AT_XT, AT_X0 = METHODS["nonrobust_xt"], METHODS["nonrobust_x0"]
@@ -121,10 +122,9 @@ def test_the_exact_gradient_is_that_of_the_noisy_densities(experiment: Experimen
 
 
 def test_the_table_has_a_row_for_each_number_and_the_arrays_what_is_drawn(tmp_path: Path) -> None:
-    config = {"report": {"ground_truth": {"num_samples": 30, "num_steps": 50}}}
     paths = [(tmp_path / f"{turn}.csv", tmp_path / f"{turn}.npz") for turn in "ab"]
     for csv, npz in paths:
-        measure_ground_truth(config, csv, npz)
+        measure_ground_truth(GroundTruth(num_samples=30, num_steps=50), csv, npz)
     assert paths[0][0].read_bytes() == paths[1][0].read_bytes()
     table = pd.read_csv(paths[0][0], keep_default_na=False)
     assert not table.duplicated(list(GROUND_TRUTH.key)).any()

@@ -10,6 +10,7 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.ground_truth.table import COLUMNS, measure_ground_truth
+from nonrobust_guidance.metrics.settings import GroundTruth
 from nonrobust_guidance.report import page
 from nonrobust_guidance.report.pages.ground_truth import figures, words
 from nonrobust_guidance.report.pages.ground_truth.measured import (
@@ -22,7 +23,7 @@ from nonrobust_guidance.report.pages.ground_truth.measured import (
 )
 
 ROOT = Path(__file__).parents[2]
-CONFIG = {"report": {"ground_truth": {"num_samples": 20, "num_steps": 50}}}
+SETTINGS = GroundTruth(num_samples=20, num_steps=50)
 ADAM = STABILIZED[2]
 
 
@@ -30,7 +31,7 @@ ADAM = STABILIZED[2]
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results of few samples."""
     path = tmp_path_factory.mktemp("results")
-    measure_ground_truth(CONFIG, path / "ground_truth.csv", path / "ground_truth.npz")
+    measure_ground_truth(SETTINGS, path / "ground_truth.csv", path / "ground_truth.npz")
     return path
 
 
