@@ -9,7 +9,7 @@ from torch import nn
 
 import nonrobust_guidance as ng
 from nonrobust_guidance.guidance.method import StepContext
-from nonrobust_guidance.guidance.objectives import target_objective
+from nonrobust_guidance.guidance.objectives import OBJECTIVES, target_objective
 from nonrobust_guidance.sampling.denoiser import predict
 
 
@@ -103,6 +103,28 @@ def test_objectives_by_hand():
         assert target_objective(binary, target, "logit").tolist() == [0.5, -0.5]
         expected = [-math.log(1 + math.exp(-0.5)), -math.log(1 + math.exp(0.5))]
         assert target_objective(binary, target, "log_prob").tolist() == pytest.approx(expected)
+
+
+def margin(logits, target):
+    """Logit of the target less the greatest of the others."""
+    theirs = logits.scatter(1, target[:, None], float("-inf")).amax(1)
+    return OBJECTIVES["logit"](logits, target) - theirs
+
+
+def test_an_objective_of_ones_own_is_climbed(unet, classifier):
+    logits, target = torch.tensor([[1.0, 2.0, 0.0], [0.0, 0.5, 3.0]]), torch.tensor([1, 0])
+    assert target_objective(logits, target, margin).tolist() == [1.0, -3.0]
+    x = torch.randn(2, 1, 8, 8, dtype=torch.float64, requires_grad=True)
+    guidance = ng.ClassifierGuidance(classifier, 2, 1.0, at="xt", objective=margin)
+    _, gradient = gradient_of(guidance, unet, x.detach())
+    scores = classifier(x)
+    (expected,) = torch.autograd.grad((scores[:, 2] - scores[:, :2].amax(1)).sum(), x)
+    torch.testing.assert_close(gradient, expected)
+
+
+def test_an_objective_of_another_shape_is_refused():
+    with pytest.raises(ValueError, match=r"The objective returned \(\) for 2 samples; it must return \(2,\)"):
+        target_objective(torch.zeros(2, 3), torch.tensor([0, 1]), lambda logits, target: logits.sum())
 
 
 @pytest.mark.parametrize("shape", [(3,), (2, 1, 1), (3, 4), ()])

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, SupportsIndex
 
+from nonrobust_guidance.guidance.objectives import OBJECTIVES, Objective
 from nonrobust_guidance.guidance.stabilizers import Identity, Stabilizer
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     Network = Callable[[Tensor, Transition], Prediction]
 
 Classifier = Callable[..., Any]
-Objective = Literal["log_prob", "logit"]
 OnNonfinite = Literal["raise", "skip"]
 Point = Literal["xt", "x0", "x0_hat", "x0_detached"]
 IDENTITY = Identity()
@@ -106,7 +106,8 @@ class Guidance:
             True`` is called with ``(x_t, t)``, t (B,) int64, and guides at "xt" only; one with ``num_noise_draws = M``
             with ``noise=[z_1, ..., z_M]``, each standard normal (B, C, H, W).
         target: the class, an int, or a LongTensor (B,) with one for each sample.
-        objective: "log_prob" or "logit".
+        objective: a name of `OBJECTIVES`, "log_prob" or "logit", or a function like them: from logits (B,) of a binary
+            classifier or (B, K), and the target (B,), to what is climbed, (B,).
         stabilizer: what is done to the sequence of gradients; `EMA`, `Adam`, .... With recurrences it sees the gradient
             of each.
         interval: (low, high) within 0 .. 1, both included: the noise levels ``sqrt(1 - alpha_bar_t)`` in which guidance
@@ -128,7 +129,7 @@ class Guidance:
 
     classifier: Classifier
     target: int | Tensor
-    objective: Objective = field(default="log_prob", kw_only=True)
+    objective: str | Objective = field(default="log_prob", kw_only=True)
     stabilizer: Stabilizer = field(default=IDENTITY, kw_only=True)
     interval: tuple[float, float] = field(default=(0.0, 1.0), kw_only=True)
     on_nonfinite: OnNonfinite = field(default="raise", kw_only=True)
@@ -141,7 +142,8 @@ class Guidance:
         """Refuse what could only fail later."""
         from nonrobust_guidance.guidance.gradients import require_evaluation_mode
 
-        require_one_of("objective", self.objective, ("log_prob", "logit"))
+        if not callable(self.objective):
+            require_one_of("objective", self.objective, tuple(OBJECTIVES))
         require_one_of("on_nonfinite", self.on_nonfinite, ("raise", "skip"))
         if not callable(self.classifier):
             raise TypeError(f"The classifier, a {type(self.classifier).__name__}, is not callable.")

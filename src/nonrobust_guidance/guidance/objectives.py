@@ -1,27 +1,55 @@
-"""What guidance climbs: one number per sample, from the classifier's logits."""
+"""What guidance climbs: one number per sample, from the classifier's logits.
+
+Importing this does not import torch: Snakemake reads the names.
+"""
 
 from __future__ import annotations
 
-from torch import Tensor
-from torch.nn import functional
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from nonrobust_guidance.guidance.method import Objective
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Objective = Callable[["Tensor", "Tensor"], "Tensor"]
+"""From logits (B,) of a binary classifier or (B, K), and the target (B,) on their device, to one number each, (B,)."""
 
 
-def target_objective(logits: Tensor, target: Tensor, objective: Objective) -> Tensor:
-    """Return the target's log-probability or its logit, (B,).
+def log_probability(logits: Tensor, target: Tensor) -> Tensor:
+    """Return the target's log-probability, which saturates once the classifier is certain."""
+    from torch.nn import functional
 
-    "log_prob" saturates once the classifier is certain; "logit" grows without bound (Vaeth et al. 2025 differentiate
-    it for more than two classes). For a binary classifier with the one logit l of class 1 they are log sigmoid(l)
-    and l for target 1, log sigmoid(-l) and -l for target 0.
+    if logits.ndim == 1:
+        return functional.logsigmoid(of_target(logits, target))
+    return of_target(functional.log_softmax(logits, dim=1), target)
+
+
+def of_target(scores: Tensor, target: Tensor) -> Tensor:
+    """Return the target's entry of (B, K), or of (B,) the number for target 1 and its negative for target 0.
+
+    Of logits that is the objective "logit", which grows without bound; Vaeth et al. (2025) differentiate it for more
+    than two classes.
+    """
+    if scores.ndim == 1:
+        return scores * (2 * target - 1)
+    return scores.gather(1, target[:, None]).squeeze(1)
+
+
+OBJECTIVES: dict[str, Objective] = {"log_prob": log_probability, "logit": of_target}
+"""By the name that a run file gives them."""
+
+
+def target_objective(logits: Tensor, target: Tensor, objective: str | Objective) -> Tensor:
+    """Return the objective of each sample, (B,), once logits and target are known to fit.
 
     Args:
         logits: (B,) or (B, 1) of a binary classifier, (B, K) of one with K classes.
         target: (B,) int64 on the CPU, each 0 or 1, or 0 .. K-1.
-        objective: "log_prob" or "logit".
+        objective: one of `OBJECTIVES` by its name, or a function like them.
 
     Raises:
-        ValueError: if the logits have another shape, or a target is none of the classes.
+        ValueError: if the logits have another shape, a target is none of the classes, or the objective does not return
+            one number for each sample.
     """
     batch = len(target)
     if logits.shape not in ((batch,), (batch, 1)) and (logits.ndim != 2 or len(logits) != batch):
@@ -34,9 +62,8 @@ def target_objective(logits: Tensor, target: Tensor, objective: Objective) -> Te
     if int(target.min()) < 0 or int(target.max()) >= num_classes:
         wrong = int(target[(target < 0) | (target >= num_classes)][0])
         raise ValueError(f"Target {wrong} is none of the classifier's {num_classes} classes, 0 to {num_classes - 1}.")
-    target = target.to(logits.device)
-    if binary:
-        signed = logits.reshape(batch) * (2 * target - 1)
-        return functional.logsigmoid(signed) if objective == "log_prob" else signed
-    scores = functional.log_softmax(logits, dim=1) if objective == "log_prob" else logits
-    return scores.gather(1, target[:, None]).squeeze(1)
+    function = OBJECTIVES[objective] if isinstance(objective, str) else objective
+    value = function(logits.reshape(batch) if binary else logits, target.to(logits.device))
+    if value.shape != (batch,):
+        raise ValueError(f"The objective returned {tuple(value.shape)} for {batch} samples; it must return ({batch},).")
+    return value

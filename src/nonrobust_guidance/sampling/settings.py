@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from nonrobust_guidance.guidance.objectives import OBJECTIVES
 from nonrobust_guidance.guidance.stabilizers import STABILIZERS
 from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, SettingError, Settings
@@ -19,6 +20,7 @@ from nonrobust_guidance.settings.types import (
     Count,
     Fraction,
     Identifier,
+    NameOf,
     Positive,
     Range,
     Seed,
@@ -29,7 +31,7 @@ _MOST_SHARDS = 10_000
 # Beside the methods' samples, factors.csv lists real images under these names.
 _NAMES_OF_REAL_IMAGES = ("real", "real_judged")
 
-Objective = Literal["log_prob", "logit"]
+Objective = Annotated[str, NameOf(OBJECTIVES)]
 Precision = Literal["fp32", "bf16", "fp16"]
 
 

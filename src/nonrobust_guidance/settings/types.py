@@ -12,7 +12,7 @@ from pydantic import AfterValidator, Field, GetCoreSchemaHandler, GetJsonSchemaH
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, core_schema
 
-from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, shown
+from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,37 @@ class Text:
         """Say the same in JSON Schema."""
         length = {} if self.longest is None else {"maxLength": self.longest}
         return {"type": "string", **length} | ({"pattern": f"^{self.pattern}$"} if self.pattern else {})
+
+
+@dataclass(frozen=True)
+class NameOf:
+    """A name that a list has, such as that of an objective."""
+
+    known: Mapping[str, Any]
+
+    def __hash__(self) -> int:
+        """Hash by identity, for pydantic keeps markers in sets."""
+        return id(self)
+
+    def check(self, value: Any) -> str:
+        """Return the name.
+
+        Raises:
+            SettingError: if it is none of the list.
+        """
+        if not isinstance(value, str):
+            raise WrongTypeError(value, "a text")
+        if value not in self.known:
+            raise SettingError(f"is {shown(value)}, which is unknown; {instead(value, list(self.known))}")
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check with `check` alone."""
+        return core_schema.no_info_plain_validator_function(self.check)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """List the names."""
+        return {"type": "string", "enum": list(self.known)}
 
 
 class _Flag:
