@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nonrobust_guidance.data import Example, Split, write_dataset
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics import judging, score
+from nonrobust_guidance.metrics import judging, score, scores
 from nonrobust_guidance.metrics.cells import guide_of, list_cells, list_methods
 from nonrobust_guidance.metrics.distances import extractors, references
 from nonrobust_guidance.metrics.distances.extractors import Extractor, load_extractor
@@ -23,7 +23,8 @@ from nonrobust_guidance.metrics.distances.references import measure_references
 from nonrobust_guidance.metrics.gather import gather_scores
 from nonrobust_guidance.metrics.gradients import noise_accuracy
 from nonrobust_guidance.metrics.judging import class_probabilities
-from nonrobust_guidance.metrics.score import class_shares, score_method
+from nonrobust_guidance.metrics.score import score_method
+from nonrobust_guidance.metrics.scores import JudgedCell, class_shares
 from nonrobust_guidance.metrics.settings import Bootstrap, NoiseAccuracy, Scoring
 from nonrobust_guidance.schedule import Schedule
 
@@ -296,8 +297,29 @@ def test_a_single_logit_is_that_of_class_one() -> None:
 
 
 def test_shares_sum_to_one() -> None:
-    shares = class_shares(np.eye(3)[[0, 0, 1, 2]], ("cup", "ball"))
+    cell = JudgedCell(images(0, 0, 1, 2), "cup", ("cup", "ball"), by_judge=np.eye(3)[[0, 0, 1, 2]])
+    shares = class_shares(cell)
     assert shares == {"share_cup": 0.5, "share_ball": 0.25, "none_share": 0.25, "accepted_share": 0.75}
+
+
+def redness(cell: JudgedCell) -> dict[str, Any]:
+    return {"redness": cell.images[..., 0].mean()}
+
+
+def test_a_score_of_the_list_is_a_column_of_the_table(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = scored(run)
+    monkeypatch.setattr(scores, "SCORES", (*scores.SCORES, redness))
+    after = scored(run)
+    pd.testing.assert_frame_equal(after.drop(columns="redness"), before)
+    assert list(after.columns) == [*before.columns, "redness"]
+    assert row_of(after, method="free", target="cup", seed=0)["redness"] == 0.75  # of 0, 1, 2, 0
+    assert row_of(after, method="weak_x0", target="ball", seed=7)["redness"] == pytest.approx(4 / 3, rel=1e-5)
+
+
+def test_two_scores_with_one_column_are_refused(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scores, "SCORES", (redness, *scores.SCORES, redness))
+    with pytest.raises(ValueError, match="redness returns the column redness of another score; rename it"):
+        scored(run)
 
 
 def test_a_class_without_enough_images_is_named(run: Path) -> None:

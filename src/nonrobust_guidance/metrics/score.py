@@ -7,10 +7,8 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
 
@@ -23,7 +21,8 @@ from nonrobust_guidance.metrics.cells import Cell
 from nonrobust_guidance.metrics.distances.columns import SampleDistances, Yardstick
 from nonrobust_guidance.metrics.distances.extractors import load_extractor
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
-from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
+from nonrobust_guidance.metrics.judging import class_probabilities
+from nonrobust_guidance.metrics.scores import JudgedCell, columns_of
 from nonrobust_guidance.metrics.settings import Scoring
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.records.cards import weights_hash, write_card
@@ -163,34 +162,8 @@ class Scorer:
         by_guide = None if self.guide is None else class_probabilities(self.guide, images)
         measured = [SampleDistances(yardstick, images) for yardstick in yardsticks]
         for cell in cells:
-            label, method = self.classes.index(cell.target), cell.method
+            method = cell.method
             row: dict[str, Any] = {"method": method.name, "classifier": method.classifier, "at": method.at}
             row |= {"stabilizer": method.stabilizer, "objective": method.objective, "scale": cell.scale}
             row |= {"target": cell.target, "seed": cell.seed, "n": len(images)}
-            row |= summarize_guide(by_guide, label)
-            row |= summarize_probabilities(by_judge, label, "heldout")
-            row |= class_shares(by_judge, self.classes)
-            for distances in measured:
-                row |= distances.to_target(cell.target)
-            warnings = [distances.warning(cell.target) for distances in measured]
-            yield row | {"warning": "; ".join(filter(None, warnings))}
-
-
-def summarize_guide(probabilities: NDArray[np.float64] | None, label: int) -> dict[str, Any]:
-    """Return the columns on the guide's opinion, not numbers where there is none."""
-    if probabilities is not None:
-        return summarize_probabilities(probabilities, label, "self")
-    return dict.fromkeys(summarize_probabilities(np.ones((1, 1)), 0, "self"), float("nan"))
-
-
-def class_shares(probabilities: NDArray[np.float64], classes: tuple[str, ...]) -> dict[str, float]:
-    """Return the share of images that the judge calls each class, none of these, and any class at all.
-
-    Args:
-        probabilities: (N, K + 1), "none of these" last.
-        classes: K names; their columns are ``share_<name>``.
-    """
-    counts = np.bincount(probabilities.argmax(axis=1), minlength=len(classes) + 1)
-    *shares, none = (counts / len(probabilities)).tolist()
-    named = {f"share_{name}": share for name, share in zip(classes, shares, strict=True)}
-    return named | {"none_share": none, "accepted_share": 1 - none}
+            yield row | columns_of(JudgedCell(images, cell.target, self.classes, by_judge, by_guide, measured))
