@@ -1,7 +1,7 @@
 """Every method, stabilizer and sampler on one mixture, with and without a trust region, and rejection beside them.
 
 Not all pairs of everything, but three questions: how the methods compare, all with one sampler; what a stabilizer or a
-trust region changes for each; and what the sampler changes, for three methods that stand for the others.
+trust region changes for each; and what the sampler changes, for a few methods that stand for the others.
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ CONTENDERS = [
     Contender("tfg", (0.0001, 0.0003, 0.001, 0.01), _tfg),
     Contender("tfg_ema09", (0.0001, 0.0003, 0.001, 0.01), _tfg, EMA_09),
 ]
-WITH_EVERY_SAMPLER = ("robust_xt", "nonrobust_x0", "mpgd")
-"""One that moves the score and knows the noise, one that does not, and one that moves the clean image."""
+WITH_EVERY_SAMPLER = ("robust_xt", "nonrobust_x0", "nonrobust_x0_ema09", "nonrobust_x0_adam", "mpgd")
+"""The paper's, which move the score, and one that moves the clean image."""
 
 
 class Trial(NamedTuple):
