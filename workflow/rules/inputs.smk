@@ -38,7 +38,7 @@ def shards_of_cell(wildcards):
     folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
     num_samples = METHODS[wildcards.method]["num_samples"]
     return [
-        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npz"
+        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npy"
         for start in range(0, num_samples, SHARD_SIZE)
     ]
 

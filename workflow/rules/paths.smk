@@ -42,7 +42,7 @@ def classifier_files(names):
 
 def drawn_files(folder, targets):
     """Return the files of samples and their cards that one job draws."""
-    return [f"{folder}/{target}.{kind}" for target in targets for kind in ("npz", "json")]
+    return [f"{folder}/{target}.{kind}" for target in targets for kind in ("npy", "json")]
 
 
 def table(file):

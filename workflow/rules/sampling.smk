@@ -75,7 +75,7 @@ rule merge_shards:
         shards=shards_of_cell,
         cards=cards_of_shards,
     output:
-        samples=f"{CELL}/{{target}}.npz",
+        samples=f"{CELL}/{{target}}.npy",
         card=f"{CELL}/{{target}}.json",
     log:
         f"{RESULTS}/logs/merge_shards/{{method}}_scale-{{scale}}_seed-{{seed}}_{{target}}.log",

@@ -15,7 +15,7 @@ from nonrobust_guidance.guidance.method import (
     StepContext,
     require_count,
 )
-from nonrobust_guidance.guidance.smoothing import smoothed
+from nonrobust_guidance.guidance.noisy_objective import over_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -63,7 +63,7 @@ class LGD(Guidance):
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
         """Return the prediction and ``grad J / n``."""
         L = partial(self.log_likelihood, t=step.transition.t, draws=draws)
-        J = smoothed(L, draws.smooth, step.transition.noise_level)
+        J = over_noise(L, draws.smooth, step.transition.noise_level)
         climb = self.climb(network, x_t, step.transition, draws, J)
         return climb._replace(gradient=climb.gradient / self.num_draws)
 

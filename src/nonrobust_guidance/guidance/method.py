@@ -1,8 +1,11 @@
 """What all guidance methods share: what they are given at a step, what they ask of it, and the fields of each.
 
-A method is a frozen dataclass that extends `Guidance` and says two things: `evaluate`, how its gradient comes from the
-networks, and `move`, what it adds to the step. The chain does the rest: noise, stabilizer, trust region, recurrences.
-Importing this does not import torch: Snakemake reads the fields of these classes.
+A method is a frozen dataclass that extends `Guidance` and says three things: `evaluate`, how its gradient comes from
+the networks, `move`, what it adds to the step, and `reach`, how far a gradient of 1 moves x. The chain does the rest:
+noise, stabilizer, trust region, recurrences. Importing this does not import torch: Snakemake reads the fields of these
+classes.
+
+It is long because `Guidance` is one class, half of it docstrings that every method refers to.
 """
 
 from __future__ import annotations

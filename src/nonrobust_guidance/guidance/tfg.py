@@ -20,7 +20,7 @@ from nonrobust_guidance.guidance.method import (
     require_finite_number,
     require_one_of,
 )
-from nonrobust_guidance.guidance.smoothing import smoothed
+from nonrobust_guidance.guidance.noisy_objective import over_noise
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +111,7 @@ class TFG(Guidance):
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
         """Return the prediction, the gradient through the network, and by how much the ascent moved the image."""
         std = self.sigma * (step.transition.noise_level if self.sigma_weight == "decrease" else 1.0)
-        J = smoothed(partial(self.log_likelihood, t=step.transition.t, draws=draws), draws.smooth, std)
+        J = over_noise(partial(self.log_likelihood, t=step.transition.t, draws=draws), draws.smooth, std)
         climb = self.climb(network, x_t, step.transition, draws, J)
         gradient = climb.gradient if self.through_network else climb.gradient.new_zeros(climb.gradient.shape)
         if self.mu == 0.0 or self.iterations == 0:

@@ -1,4 +1,4 @@
-"""An objective averaged over noise."""
+"""An objective averaged over noise that is added to the image."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def smoothed(objective: Callable[[Tensor], Tensor], draws: Sequence[Tensor], std: float) -> Callable[[Tensor], Tensor]:
+def over_noise(
+    objective: Callable[[Tensor], Tensor], draws: Sequence[Tensor], std: float
+) -> Callable[[Tensor], Tensor]:
     """Return ``J(v) = log mean_i exp L(v + std z_i)`` of images (B, C, H, W), (B,); without draws, L itself.
 
     Args:
