@@ -66,8 +66,8 @@ _AT_X0 = partial(ClassifierGuidance, at="x0")
 _DETACHED = partial(ClassifierGuidance, at="x0_detached")
 _LGD, _UGD = partial(LGD, num_draws=4), partial(UGD, ascents=1)
 EMA_09, ADAM = EMA(0.9), Adam()
-# Adam undoes the length of a gradient: left out where the method does so itself (DSG), and where other moves that no
-# stabilizer sees are of that length (UGD, TFG).
+# Adam undoes the length of a gradient. It is left out where the method does so itself (DPS, DSG), and where the
+# gradient is weighed against a move that no stabilizer sees (UGD, TFG).
 CONTENDERS = [
     Contender("robust_xt", (0.3, 1, 3, 10), _AT_XT, robust=True),
     Contender("nonrobust_xt", (0.003, 0.01, 0.1, 0.3), _AT_XT),
@@ -80,7 +80,6 @@ CONTENDERS = [
     Contender("nonrobust_x0_detached_adam", (0.1, 0.3, 1, 3), _DETACHED, ADAM),
     Contender("dps", (0.001, 0.003, 0.03, 0.1), DPS),
     Contender("dps_ema09", (0.003, 0.03, 0.1, 0.3), DPS, EMA_09),
-    Contender("dps_adam", (0.003, 0.01, 0.03, 0.1), DPS, ADAM),
     Contender("lgd", (0.001, 0.003, 0.01, 0.03), _LGD),
     Contender("lgd_ema09", (0.001, 0.003, 0.01, 0.03), _LGD, EMA_09),
     Contender("lgd_adam", (0.003, 0.01, 0.03, 0.1), _LGD, ADAM),
