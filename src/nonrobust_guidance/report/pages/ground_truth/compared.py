@@ -129,9 +129,8 @@ class Compared:
         return best_of(self.of(method, trust=trust, sampler=sampler))
 
     def keeps_elsewhere(self, method: str) -> bool:
-        """Return whether a method is trusted at some scale, and not at its best, with or without a trust region."""
-        found = [trial.trusted for trust in (False, True) for trial in self.of(method, trust=trust)]
-        return any(found) and not any(self.best(method, trust=trust).trusted for trust in (False, True))
+        """Return whether a method is trusted without a trust region at some scale, and not at its best."""
+        return any(trial.trusted for trial in self.of(method)) and not self.best(method).trusted
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:

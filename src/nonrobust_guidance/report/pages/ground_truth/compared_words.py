@@ -28,16 +28,18 @@ def verdicts(compared: Compared) -> list[str]:
     others = [method for method in compared.methods if method not in alone]
     bounded = [method for method in others if compared.best(method, trust=True).trusted]
     never = [method for method in others if method not in bounded]
+    elsewhere = labels(method for method in others if compared.keeps_elsewhere(method))
     tolerance, share, radius = f"{TOLERANCE:.0%}", f"{DELIVERS:.0%}", f"{compared.trust_radius:g}"
     return [
         say(SENTENCES, "trusted", methods=labels(alone), tolerance=tolerance, share=share),
         say(SENTENCES, "trusted_with_region", methods=labels(bounded), radius=radius),
-        untrusted(compared, never),
+        *untrusted(compared, never),
+        *([say(SENTENCES, "elsewhere", methods=elsewhere)] if elsewhere else []),
     ]
 
 
-def untrusted(compared: Compared, methods: Sequence[str]) -> str:
-    """Return what these methods miss at their best scales, with or without a trust region: class, variance or focus."""
+def untrusted(compared: Compared, methods: Sequence[str]) -> list[str]:
+    """Return what these methods miss at their best scales: the class, variance, or only focus."""
     few, shrunk, blurred = [], [], []
     for method in methods:
         found = [trial for trust in (False, True) if (trial := compared.best(method, trust=trust)).delivers]
@@ -47,9 +49,8 @@ def untrusted(compared: Compared, methods: Sequence[str]) -> str:
             shrunk.append(method)
         else:
             blurred.append(method)
-    elsewhere = [method for method in methods if compared.keeps_elsewhere(method)]
-    groups = {"few": few, "shrunk": shrunk, "blurred": blurred, "elsewhere": elsewhere}
-    return say(SENTENCES, "untrusted", **{name: labels(group) for name, group in groups.items()})
+    reasons = {"few": labels(few), "shrunk": labels(shrunk), "blurred": labels(blurred)}
+    return [say(SENTENCES, "untrusted", reason=name, methods=group) for name, group in reasons.items() if group]
 
 
 def rejection(compared: Compared) -> str:
@@ -65,7 +66,7 @@ def levels(compared: Compared) -> str:
     return say(SENTENCES, "levels", **kept)
 
 
-def samplers(compared: Compared) -> str:
+def samplers(compared: Compared) -> list[str]:
     """Return the sampler that each method comes closest with, at its best scale, and what hangs on the sampler."""
     sentences, mixed = [], []
     for method in compared.with_every_sampler:
@@ -75,7 +76,7 @@ def samplers(compared: Compared) -> str:
             mixed.append(method)
         numbers = {"distance": decimals(best.distance), "steps": best.steps}
         sentences.append(say(SENTENCES, "samplers", method=best.label, sampler=SAMPLERS[best.sampler], **numbers))
-    return " ".join([*sentences, say(SENTENCES, "sampler_decides", methods=labels(mixed))]).strip()
+    return sentences + [say(SENTENCES, "sampler_decides", methods=labels(mixed))] * bool(mixed)
 
 
 def best_table(compared: Compared, *, stabilized: bool) -> list[dict[str, str]]:
@@ -93,7 +94,7 @@ def best_table(compared: Compared, *, stabilized: bool) -> list[dict[str, str]]:
 def sampler_table(compared: Compared) -> list[dict[str, str]]:
     """Return a row a sampler and method, at its best scale without a trust region."""
     return [
-        {"sampler": SAMPLERS[name], "steps": str(trial.steps)} | without(trial_row(trial), "trust region")
+        {"sampler": SAMPLERS[name], "steps": str(trial.steps)} | without(trial_row(trial), "r", "passes")
         for name in SAMPLERS
         for method in (FREE, *compared.with_every_sampler)
         for trial in [compared.best(method, sampler=name)]
@@ -109,19 +110,19 @@ def trial_row(trial: Trial) -> dict[str, str]:
     """Return the numbers of one trial."""
     return {
         "method": trial.label,
-        "trust region": "" if math.isnan(trial.trust_radius) else f"r = {trial.trust_radius:g}",
+        "r": "" if math.isnan(trial.trust_radius) else f"{trial.trust_radius:g}",
         "scale": f"{trial.scale:g}" if trial.scale > 0 else "",
         "distance": decimals(trial.distance),
-        "of the class asked for": percent(trial.class_share),
+        "of the class": percent(trial.class_share),
         "variance kept": shown(trial.variance_kept),
-        "within components": shown(trial.variance_within),
-        "passes a step": f"{trial.denoiser_passes:.2g} + {trial.classifier_passes:.2g}",
+        "within": shown(trial.variance_within),
+        "passes": f"{trial.denoiser_passes:.2g} + {trial.classifier_passes:.2g}",
     }
 
 
-def without(row: dict[str, str], column: str) -> dict[str, str]:
-    """Return a row without a column."""
-    return {name: text for name, text in row.items() if name != column}
+def without(row: dict[str, str], *columns: str) -> dict[str, str]:
+    """Return a row without these columns."""
+    return {name: text for name, text in row.items() if name not in columns}
 
 
 def labels(methods: Iterable[str]) -> list[str]:
