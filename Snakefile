@@ -52,7 +52,7 @@ rule models:
     input:
         rules.prepare_data.output,
         diffusion_files(),
-        classifier_files(config["classifiers"]),
+        classifier_files(RUN.classifiers),
         rules.gather_cards.output,
 
 

@@ -23,17 +23,12 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
+from nonrobust_guidance.models.settings import UNet
 from nonrobust_guidance.sampling.samplers.sampler import Sampler
 
 CONFIG = Path(__file__).parents[1] / "config" / "default.yaml"
 # Twice the work of the default run's, beside which the classifier would count for more.
-UNET = {
-    "block_out_channels": [32, 64, 64],
-    "layers_per_block": 1,
-    "norm_num_groups": 8,
-    "attention_levels": [],
-    "attention_head_dim": 8,
-}
+UNET = UNet(block_out_channels=(32, 64, 64), layers_per_block=1, norm_num_groups=8)
 BASE = "unguided"
 SAMPLERS: dict[str, Sampler] = {"ddpm": ng.DDPM(), "ddim": ng.DDIM(eta=1.0), "dpmsolver": ng.DPMSolver()}
 # Each with one recurrence and one draw, and TFG as published for CIFAR-10. The strength does not change the cost.
@@ -65,20 +60,16 @@ def build_ways(
     device: torch.device, num_images: int, num_steps: int, samplers: Sequence[str], methods: Sequence[str]
 ) -> dict[Way, Callable[[], Any]]:
     """Return the ways of drawing that many images in that many steps; weights are random, which costs the same."""
-    config = load_config(CONFIG)
-    size, noise, guide = (
-        config["dataset"]["image_size"],
-        config["diffusion"]["schedule"],
-        config["classifiers"]["nonrobust"],
-    )
-    card = {key: guide[key] for key in ("architecture", "input_size")}
-    card |= {"classes": config["dataset"]["classes"], "factors": []}
+    run = load_config(CONFIG)
+    size, noise, guide = run.dataset.image_size, run.diffusion.schedule, run.classifiers["nonrobust"]
+    card = {"architecture": guide.architecture, "input_size": guide.input_size or size}
+    card |= {"classes": list(run.dataset.classes), "factors": []}
     unet = build_unet(UNET, size, seed=0).eval().requires_grad_(False).to(device)
     classifier = ready_to_guide(build_from_card(card)).to(device)
     scheduler = DDPMScheduler(
-        num_train_timesteps=noise["num_steps"],
-        beta_start=noise["beta_start"],
-        beta_end=noise["beta_end"],
+        num_train_timesteps=noise.num_steps,
+        beta_start=noise.beta_start,
+        beta_end=noise.beta_end,
         timestep_spacing="trailing",
     )
     pipeline = DDPMPipeline(unet, scheduler)

@@ -3,27 +3,72 @@
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from nonrobust_guidance.config import instead, schema_violation
+from pydantic import Field, ValidationError
+
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.settings import Settings, absent, instead, sentence_of
+from nonrobust_guidance.settings.types import Number
+from nonrobust_guidance.settings.types import Path as Line
 from nonrobust_guidance.yaml_files import read_yaml
 
 SITE_FILE = Path("slurm/site.yaml")
-SCHEMA_FILE = Path("slurm/site.schema.yaml")
+
+# A year: Slurm keeps times in 32 bits.
+Minutes = Annotated[int, Number(whole=True, least=1, most=525_600)]
+
+
+class Request(Settings):
+    """What a rule asks for in place of slurm/config.yaml."""
+
+    mem_mb: Annotated[int, Number(whole=True, least=1, most=1_000_000_000)] | None = absent()
+    runtime: Minutes | None = absent()
+    gpu: Annotated[int, Number(whole=True, least=0, most=1024)] | None = absent()
+    gpu_model: Line | None = absent()
+    partition: Line | None = absent()
+
+
+class Site(Settings):
+    """What is a site's own; all of it may be left out."""
+
+    account: Line | None = absent("Who is charged.")
+    partition: Line | None = absent("Where jobs run; Slurm's default partition if left out.")
+    gpu_partition: Line | None = absent("Where jobs that ask for a GPU run; as the others if left out.")
+    gpu_model: Line | None = absent("Which GPU they ask for; any if left out.")
+    qos: Line | None = absent("The quality of service that jobs ask for.")
+    constraint: Line | None = absent("Which features a node has to have.")
+    sbatch: Line = ""
+    """More options of sbatch, for every job."""
+    storage: Line | None = absent(
+        "The folder of data/, results/ and Snakemake's notes, seen by all machines; the project's if left out."
+    )
+    max_runtime: Minutes | None = absent("The longest time that a job may ask for, in minutes.")
+    rules: dict[str, Request] = Field(default_factory=dict)
+    """What single rules ask for in place of slurm/config.yaml."""
+    jobs: Annotated[int, Number(whole=True, least=1, most=1_000_000)] = 100
+    """How many jobs wait or run at once."""
+    retries: Annotated[int, Number(whole=True, least=0, most=100)] = 4
+    """How often a job that fails is tried again."""
+    seconds_before_limit: Annotated[int, Number(whole=True, least=1, most=65_535)] = 300
+    """When a training is told to save its state and stop, before its time is over."""
+    status_command: Literal["sacct", "squeue"] | None = absent(
+        "What Snakemake asks after its jobs with; sacct, which needs Slurm's accounting, where it is installed."
+    )
+    seconds_between_checks: Annotated[int, Number(whole=True, least=1, most=86_400)] = 20
+    """How often it asks; seldomer while nothing ends."""
 
 
 def read_site() -> dict[str, Any]:
-    """Return what the site says, with the schema's defaults, or end with one sentence about a mistake in it."""
-    schema = read_yaml(SCHEMA_FILE)
+    """Return what the site says, None for what is left out, or end with one sentence about a mistake in it."""
     try:
         said = read_yaml(SITE_FILE) or {} if SITE_FILE.exists() else {}
+        site = Site.model_validate(said)
     except UserError as error:
         sys.exit(f"error: {error}")
-    violation = schema_violation(schema, said)
-    if violation:
-        sys.exit(f"error: {SITE_FILE}: {violation}")
-    return {key: said.get(key, part.get("default")) for key, part in schema["properties"].items()}
+    except ValidationError as error:
+        sys.exit(f"error: {SITE_FILE}: {sentence_of(error)}")
+    return dict.fromkeys(Site.model_fields) | site.resolved()
 
 
 def default_resources(site: Mapping[str, Any]) -> dict[str, Any]:

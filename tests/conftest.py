@@ -1,5 +1,6 @@
 """What several tests share."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ from local_hub import LocalHub
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from nonrobust_guidance.config import Run, parse_config
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import Cell, list_cells
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS, WeightsFile
@@ -31,6 +33,8 @@ from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 from nonrobust_guidance.report.results import Results
 
 MadeOnce = Callable[[str, Callable[[Path], None]], Path]
+PARTS = {"dataset": "classes", "sampling": "targets"}
+"""The sections that hold names of classes, and under which keys."""
 Cells = Mapping[str, Sequence[tuple[int, float]]]
 """For each method, scale by scale, how many of 64 samples (unguided: of 128) are right, and the distance."""
 
@@ -80,18 +84,21 @@ class FakeRun:
     def config(
         cls, targets: Sequence[str] = ("cup", "ball"), methods: Mapping[str, Any] | None = None
     ) -> dict[str, Any]:
-        training = {"steps": 10, "batch_size": 4, "seed": 1}
+        training = {"steps": 10, "batch_size": 4, "seed": 1, "learning_rate": 0.001}
+        dataset = {"name": "toys", "kind": "folder", "root": "toys", "classes": ["cup", "ball", "pen", "hat"]}
+        architectures = {"strong": "resnet18", "weak": "resnet18", "judge": "judge_cnn"}
         return {
             "run": "toy",
-            "dataset": {"name": "toys", "classes": ["cup", "ball", "pen", "hat"]},
+            "dataset": dataset,
             "diffusion": {
                 "name": "unet",
                 "schedule": {"num_steps": 400, "beta_start": 0.0001, "beta_end": 0.05},
+                "unet": {"block_out_channels": [32, 64], "norm_num_groups": 8},
                 "training": training,
             },
             "classifiers": {
-                name: {"architecture": "net", "noised": name == "strong", "training": training}
-                for name in ("strong", "weak", "judge")
+                name: {"architecture": architecture, "noised": name == "strong", "training": training}
+                for name, architecture in architectures.items()
             },
             "sampling": {
                 "sampler": "ddpm",
@@ -105,21 +112,48 @@ class FakeRun:
         }
 
     @classmethod
+    def run(cls, config: dict[str, Any] | Run | None = None, **options: Any) -> Run:
+        """Return the run that a configuration describes; left out, `config` of the options."""
+        if isinstance(config, Run):
+            return config
+        return parse_config(cls.config(**options) if config is None else config, "fake.yaml")
+
+    @classmethod
+    def named(cls, run: Run, markup: str) -> Run:
+        """Return the run with a second class of a name that no run file may have; a page escapes it all the same."""
+        dataset = run.dataset.model_copy(update={"classes": ("cup", markup)})
+        sampling = run.sampling.model_copy(update={"targets": ("cup", markup)})
+        return run.model_copy(update={"dataset": dataset, "sampling": sampling})
+
+    @staticmethod
+    def renaming(notebook: Path, folder: Path, markup: str) -> Path:
+        """Return a copy of a notebook that names the run's second class like that once it has read the run file."""
+        content, read = notebook.read_text(), "run = load_config(Path(config_file))"
+        update = {
+            name: f"run.{name}.model_copy(update={{'{key}': ('cup', {markup!r})}})" for name, key in PARTS.items()
+        }
+        values = ", ".join(f"'{name}': {value}" for name, value in update.items())
+        written = json.dumps(f"{read}\nrun = run.model_copy(update={{{values}}})")[1:-1]
+        copy = folder / notebook.name
+        copy.write_text(content.replace(read, written))
+        return copy
+
+    @classmethod
     def write(
-        cls, folder: Path, config: dict[str, Any], cells: Cells | None = None, half_width: float = 0.3
+        cls, folder: Path, config: dict[str, Any] | Run, cells: Cells | None = None, half_width: float = 0.3
     ) -> Results:
         """Write metrics.csv, noise_accuracy.csv and samples; distances have intervals of plus and minus the width."""
-        rows = []
-        for cell in list_cells(config):
+        rows, run = [], cls.run(config)
+        for cell in list_cells(run):
             right, distance = (cells or cls.PAPER)[cell.method.name][cell.method.scales.index(cell.scale)]
-            n = config["sampling"]["methods"][cell.method.name].get("num_samples", cls.N)
+            n = run.sampling.methods[cell.method.name].num_samples
             low, high = wilson_interval(right, n)
             row = {"method": cell.method.name, "scale": cell.scale, "target": cell.target, "seed": cell.seed, "n": n}
             row |= {"accuracy_self": 1.0, "accuracy_heldout": right / n}
             row |= {"accuracy_heldout_low": low, "accuracy_heldout_high": high}
             row |= {f"probability_{judge}_{what}": 0.5 for judge in ("self", "heldout") for what in ("mean", "std")}
             row |= {f"{what}_judge": 0.5 for what in ("precision", "recall", "density", "coverage")}
-            row |= {f"share_{name}": 0.2 for name in config["dataset"]["classes"]} | {"none_share": 0.2}
+            row |= {f"share_{name}": 0.2 for name in run.dataset.classes} | {"none_share": 0.2}
             for column in ("recall_judge", "coverage_judge"):
                 row |= {column: cls.DIVERSITY, f"{column}_real": cls.DIVERSITY}
             for column in ("fd_judge", "fd_judge_conditional", "kd_judge_conditional"):
@@ -136,12 +170,12 @@ class FakeRun:
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False, float_format="%.6g")
         cls.noise_table(cls.NOISE).to_csv(folder / "noise_accuracy.csv", index=False)
-        return Results.read(config, folder)
+        return Results.read(run, folder)
 
     @classmethod
-    def write_further(cls, folder: Path, config: dict[str, Any]) -> None:
+    def write_further(cls, folder: Path, config: dict[str, Any] | Run) -> None:
         """Write the tables that not every run has, with numbers like the paper's."""
-        cells = list_cells(config)
+        cells = list_cells(cls.run(config))
         guided = [cell for cell in cells if cell.method.guided]
         tables = {
             "sensitivity": cls.sensitivity_table(strong=4.0, weak=40.0),

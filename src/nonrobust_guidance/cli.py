@@ -5,16 +5,27 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.config import load_config, sample_files
+from nonrobust_guidance.config import Run, load_config, load_models, sample_files
 from nonrobust_guidance.errors import UserError, printable
 from nonrobust_guidance.files import refusal
+from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
+from nonrobust_guidance.models.origins import (
+    FetchedDiffusion,
+    TrainedClassifier,
+    TrainedDiffusion,
+    fetched_models,
+    trained_models,
+)
 from nonrobust_guidance.progress import progress_lines
+from nonrobust_guidance.sampling.settings import Chain
 
-# Every function imports its stage itself: torch takes seconds, and has to find its number of threads already set.
+# All commands are in one file, longer than others, for a reader looks one of them up by its name. Here alone a run is
+# taken apart: each function gets the values that it uses. Every command imports its stage itself: torch takes seconds,
+# and has to find its number of threads already set.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,15 +65,18 @@ def prepare_data(args: argparse.Namespace) -> None:
     """Write the dataset."""
     from nonrobust_guidance.data import NEEDED, prepare_data
 
-    prepare_data(load_config(args.config, complete=False)["dataset"], args.output, NEEDED)
+    prepare_data(load_models(args.config).dataset, args.output, NEEDED)
 
 
 def train_diffusion(args: argparse.Namespace) -> None:
     """Train the diffusion model."""
-    config = load_config(args.config, complete=False)
+    models = load_models(args.config)
+    settings = trained_models(models).get(models.diffusion.name)
+    if not isinstance(settings, TrainedDiffusion):
+        raise UserError(f"{args.config} gives the diffusion model a source; fetch it with fetch-checkpoint")
     from nonrobust_guidance.devices import choose_device, count_processes, is_one_of_several, run_in_processes
 
-    processes = count_processes(config["diffusion"]["training"]["processes"], choose_device(config["device"]))
+    processes = count_processes(settings.training.processes, choose_device(models.device))
     if processes > 1 and not is_one_of_several():
         threads = max(1, (args.threads or os.cpu_count() or 1) // processes)
         arguments = ["train-diffusion", "--config", args.config, "--data", args.data, "--output", args.output]
@@ -71,48 +85,67 @@ def train_diffusion(args: argparse.Namespace) -> None:
         return
     from nonrobust_guidance.models.diffusion import train_diffusion
 
-    replace = _may_replace(args, config["diffusion"]["name"])
-    train_diffusion(config, args.data, args.output, replace=replace)
+    replace = _may_replace(args, settings.name)
+    train_diffusion(settings, args.data, args.output, device=models.device, replace=replace)
 
 
 def train_classifier(args: argparse.Namespace) -> None:
     """Train one of the classifiers."""
-    config = load_config(args.config, complete=False)
-    _require_known(args, "name", config["classifiers"], "classifiers")
+    models = load_models(args.config)
+    _require_known(args, "name", models.classifiers, "classifiers")
+    settings = trained_models(models).get(args.name)
+    if not isinstance(settings, TrainedClassifier):
+        raise UserError(f"{args.config} gives {args.name} a source; fetch it with fetch-checkpoint")
     from nonrobust_guidance.models.classifiers import train_classifier
 
     replace = _may_replace(args, args.name)
-    train_classifier(config, args.name, args.data, args.output, replace=replace)
+    train_classifier(settings, args.name, args.data, args.output, device=models.device, replace=replace)
 
 
 def fetch_checkpoint(args: argparse.Namespace) -> None:
     """Fetch the published weights that take the place of a training."""
-    config = load_config(args.config, complete=False)
-    models = {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}
-    _require_known(args, "name", list(models), "diffusion and classifiers")
-    if "source" not in models[args.name]:
+    models = load_models(args.config)
+    _require_known(args, "name", [models.diffusion.name, *models.classifiers], "diffusion and classifiers")
+    settings, size = fetched_models(models).get(args.name), models.dataset.image_size
+    if settings is None:
         raise UserError(f"{args.config} gives {args.name} no source; train it, or add one in place of its training")
-    from nonrobust_guidance.models.published import fetch_checkpoint
+    from nonrobust_guidance.models.published import fetch_classifier, fetch_diffusion
 
-    fetch_checkpoint(config, args.name, args.output, replace=_may_replace(args, args.name))
+    replace = _may_replace(args, args.name)
+    if isinstance(settings, FetchedDiffusion):
+        fetch_diffusion(settings, size, args.output, replace=replace)
+    else:
+        fetch_classifier(settings, args.name, models.dataset.classes, size, args.output, replace=replace)
 
 
 def gather_cards(args: argparse.Namespace) -> None:
     """Put how each training ended into one file."""
     from nonrobust_guidance.records.cards import gather_cards
 
-    config = load_config(args.config, complete=False)
-    models = {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}
-    gather_cards([name for name, model in models.items() if "source" not in model], args.checkpoints, args.output)
+    gather_cards(trained_models(load_models(args.config)), args.checkpoints, args.output)
 
 
 def draw_samples(args: argparse.Namespace) -> None:
     """Draw samples of one method at one scale with one seed, for every target; a shard of them, or all."""
-    config = load_config(args.config)
-    _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
+    run = load_config(args.config)
+    _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.sampling.draw import draw_samples
 
-    draw_samples(config, args.method, args.scale, args.seed, args.checkpoints, args.output, args.shard)
+    method = run.sampling.methods[args.method]
+    draw_samples(
+        args.method,
+        method,
+        args.scale,
+        args.seed,
+        run.sampling.part(Chain),
+        {target: run.dataset.classes.index(target) for target in run.sampling.targets},
+        args.checkpoints / run.diffusion.name,
+        args.checkpoints / method.classifier if method.classifier else None,
+        args.output,
+        args.shard,
+        batch_size=run.sampling.batch_size,
+        device=run.device,
+    )
 
 
 def merge_shards(args: argparse.Namespace) -> None:
@@ -135,7 +168,7 @@ def fetch_inception(args: argparse.Namespace) -> None:
 
 def measure_references(args: argparse.Namespace) -> None:
     """Measure the real images of a dataset in one feature space."""
-    device = load_config(args.config, complete=False)["device"]
+    device = load_models(args.config).device
     from nonrobust_guidance.devices import choose_device
     from nonrobust_guidance.metrics.distances.references import measure_references
 
@@ -144,66 +177,126 @@ def measure_references(args: argparse.Namespace) -> None:
 
 def score_samples(args: argparse.Namespace) -> None:
     """Score all cells of one method."""
-    config = load_config(args.config)
-    _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
+    run = load_config(args.config)
+    _require_known(args, "method", run.sampling.methods, "sampling.methods")
+    from nonrobust_guidance.metrics.cells import guide_of, list_cells
     from nonrobust_guidance.metrics.score import score_method
 
-    score_method(config, args.method, args.data, args.checkpoints, args.weights, args.samples, args.output)
+    cells = [cell for cell in list_cells(run) if cell.method.name == args.method]
+    score_method(
+        cells,
+        run.metrics.part(Scoring),
+        guide_of(cells[0], run),
+        args.data,
+        args.checkpoints,
+        args.weights,
+        args.samples,
+        args.output,
+        names={"run": run.run, "dataset": run.dataset.name},
+        device=run.device,
+    )
 
 
 def gather_scores(args: argparse.Namespace) -> None:
     """Put the scores of all methods into one table, and where each of its rows comes from into another."""
+    from nonrobust_guidance.metrics.cells import list_cells
     from nonrobust_guidance.metrics.gather import gather_scores
     from nonrobust_guidance.metrics.provenance import gather_provenance
 
-    config = load_config(args.config)
-    gather_provenance(config, args.scores, args.samples, args.provenance)
-    gather_scores(config, args.scores, args.output)
+    run = load_config(args.config)
+    gather_provenance(list_cells(run), args.scores, args.samples, args.provenance)
+    gather_scores(run.sampling.methods, args.scores, args.output)
 
 
 def measure_noise_accuracy(args: argparse.Namespace) -> None:
     """Measure the classifiers' accuracy over the noise levels."""
     from nonrobust_guidance.metrics.gradients.noise_accuracy import measure_noise_accuracy
 
-    measure_noise_accuracy(load_config(args.config), args.data, args.checkpoints, args.output)
+    run = load_config(args.config)
+    measure_noise_accuracy(
+        run.metrics.part(NoiseAccuracy),
+        run.metrics.bootstrap,
+        args.checkpoints / run.diffusion.name,
+        _guides(run, args.checkpoints),
+        args.data,
+        args.output,
+        device=run.device,
+    )
 
 
 def measure_sensitivity(args: argparse.Namespace) -> None:
     """Measure how much logits and gradients change from one noise level to the next."""
-    from nonrobust_guidance.metrics.gradients.sensitivity import measure_sensitivity
+    from nonrobust_guidance.metrics.gradients.sensitivity import measure_sensitivity, stabilizers_of
 
-    measure_sensitivity(load_config(args.config), args.data, args.checkpoints, args.output)
+    run = load_config(args.config)
+    measure_sensitivity(
+        run.metrics.sensitivity,
+        run.metrics.bootstrap,
+        run.sampling.steps,
+        stabilizers_of(run),
+        args.checkpoints / run.diffusion.name,
+        _guides(run, args.checkpoints),
+        args.data,
+        args.output,
+        device=run.device,
+    )
 
 
 def measure_trajectories(args: argparse.Namespace) -> None:
     """Follow the gradients of one guided method along its sampling."""
-    config = load_config(args.config)
-    guided = [name for name, method in config["sampling"]["methods"].items() if method["classifier"]]
-    _require_known(args, "method", guided, "the guided sampling.methods")
+    run = load_config(args.config)
+    _require_known(args, "method", run.sampling.guided, "the guided sampling.methods")
     from nonrobust_guidance.metrics.gradients.trajectories import measure_trajectories
 
-    measure_trajectories(config, args.method, args.checkpoints, args.output)
+    method, target = run.sampling.guided[args.method], run.sampling.targets[0]
+    measure_trajectories(
+        args.method,
+        method,
+        run.sampling.part(Chain),
+        run.sampling.seeds[0],
+        target,
+        run.dataset.classes.index(target),
+        run.metrics.trajectories,
+        run.metrics.bootstrap,
+        args.checkpoints / run.diffusion.name,
+        args.checkpoints / method.classifier,
+        args.output,
+        batch_size=run.sampling.batch_size,
+        device=run.device,
+    )
 
 
 def gather_trajectories(args: argparse.Namespace) -> None:
     """Put the methods' tables of trajectories into one."""
     from nonrobust_guidance.metrics.gather import gather_trajectories
 
-    gather_trajectories(load_config(args.config), args.parts, args.output)
+    gather_trajectories(load_config(args.config).sampling.guided, args.parts, args.output)
 
 
 def measure_signatures(args: argparse.Namespace) -> None:
     """Measure the signatures of failing guidance: colours, lost features, and position, size and rotation."""
     from nonrobust_guidance.metrics.signatures.table import measure_signatures
 
-    measure_signatures(load_config(args.config), args.data, args.checkpoints, args.samples, args.output, args.factors)
+    run = load_config(args.config)
+    measure_signatures(
+        run,
+        run.metrics.judge,
+        run.metrics.signatures,
+        run.metrics.bootstrap,
+        args.data,
+        args.checkpoints,
+        args.samples,
+        args.output,
+        args.factors,
+        device=run.device,
+    )
 
 
 def measure_ground_truth(args: argparse.Namespace) -> None:
     """Run every method on mixtures of Gaussians, where the right answer is known."""
     from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
 
-    measure_ground_truth(load_config(args.config), args.output, args.arrays)
+    measure_ground_truth(load_config(args.config).report.ground_truth, args.output, args.arrays)
 
 
 def render_page(args: argparse.Namespace) -> None:
@@ -243,45 +336,56 @@ def record_results(args: argparse.Namespace) -> None:
 
 def audit(args: argparse.Namespace) -> None:
     """Compare a run's files and numbers with the published ones, and add the page about it to the report."""
-    config = load_config(args.config)
+    run = load_config(args.config)
     from nonrobust_guidance.audit.check import audit
     from nonrobust_guidance.audit.record import FOLDER
 
-    audit(config, Path("results", config["run"]), FOLDER / config["run"])
+    audit(run, Path("results", run.run), FOLDER / run.run)
 
 
 def trace(args: argparse.Namespace) -> None:
     """Say where a row of the metrics comes from, and how to make just it again; with --remake, make it."""
-    config = load_config(args.config)
-    _require_known(args, "method", config["sampling"]["methods"], "sampling.methods")
+    run = load_config(args.config)
+    _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.audit.trace import find_cell, remake, trace
 
-    cell, results = find_cell(config, args.method, args.scale, args.target, args.seed), Path("results", config["run"])
-    print("\n".join(trace(config, args.config, cell, results)))
+    cell, results = find_cell(run, args.method, args.scale, args.target, args.seed), Path("results", run.run)
+    print("\n".join(trace(run, args.config, cell, results)))
     if args.remake:
         print("\n".join(remake(args.config, cell, results)))
 
 
 def check_config(args: argparse.Namespace) -> None:
     """Check a run's configuration and say what it asks for."""
-    config = load_config(args.config)
-    methods = config["sampling"]["methods"]
-    files = len(sample_files(config))
-    print(f"{args.config} is valid: run {config['run']} draws {files} files of samples with {len(methods)} methods")
+    run = load_config(args.config)
+    methods, files = len(run.sampling.methods), len(sample_files(run))
+    print(f"{args.config} is valid: run {run.run} draws {files} files of samples with {methods} methods")
+
+
+def export_schema(args: argparse.Namespace) -> None:
+    """Write the JSON Schema of run files, for editors."""
+    from nonrobust_guidance.config.schema import export_schema
+
+    export_schema(args.output)
 
 
 def estimate_cost(args: argparse.Namespace) -> None:
     """Say what a run will cost before it starts: cells, samples, network passes, disk and hours."""
-    config = load_config(args.config)
+    run = load_config(args.config)
     from nonrobust_guidance import cost
     from nonrobust_guidance.devices import choose_device
 
-    device = choose_device(config["device"])
+    device = choose_device(run.device)
     if args.throughput:
         rates, origin = {cost.UNET: args.throughput}, "as given"
     else:
-        rates, origin = cost.measure_throughput(config, device), f"measured on this machine's {device.type}"
-    print(cost.format_cost(config, cost.estimate_cost(config), rates, origin))
+        rates, origin = cost.measure_throughput(run, device), f"measured on this machine's {device.type}"
+    print(cost.format_cost(run.run, cost.estimate_cost(run), rates, origin))
+
+
+def _guides(run: Run, checkpoints: Path) -> dict[str, Path]:
+    """Return the checkpoints of all classifiers but the judge."""
+    return {name: checkpoints / name for name in run.classifiers if name != run.metrics.judge}
 
 
 def _may_replace(args: argparse.Namespace, name: str) -> bool:
@@ -299,7 +403,7 @@ def _missing(error: ModuleNotFoundError, args: argparse.Namespace) -> str:
     return f"{args.command} needs {library}, which is not installed: pip install 'nonrobust-guidance[{args.extra}]'"
 
 
-def _require_known(args: argparse.Namespace, option: str, known: Sequence[str], section: str) -> None:
+def _require_known(args: argparse.Namespace, option: str, known: Collection[str], section: str) -> None:
     name = getattr(args, option)
     if name not in known:
         raise UserError(f"--{option} {name} is not in {section} of {args.config}; use {' or '.join(known)}")
@@ -334,6 +438,7 @@ def _parser() -> argparse.ArgumentParser:
     draw = add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
     draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")
     add(merge_shards, of_run=False, output=Path).add_argument("shards", type=Path, nargs="+", help="in order")
+    add(export_schema, of_run=False, output=Path)
     add(fetch_inception, of_run=False, extractor=str, output=Path)
     add(measure_references, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
     add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)

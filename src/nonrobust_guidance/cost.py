@@ -9,12 +9,15 @@ from typing import Any, NamedTuple
 
 import torch
 
+from nonrobust_guidance.data import Dataset
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
+from nonrobust_guidance.models.settings import Models, NoiseSchedule
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Sampling
 from nonrobust_guidance.sampling.trajectory import as_sampler
-from nonrobust_guidance.schedule import Schedule
 
 MEASURED_SECONDS = 2.0
 MEASURED_BATCH = 32
@@ -64,58 +67,53 @@ class Cost:
         return sum(p.equivalent / rate for rate, p in known) / 3600
 
 
-def estimate_cost(config: Mapping[str, Any]) -> Cost:
-    """Count what a run does, from its validated configuration."""
-    sampling, size = config["sampling"], config["dataset"]["image_size"]
-    drawn = {name: num_drawn(method, sampling) for name, method in sampling["methods"].items()}
-    guided = {name: n * guided_steps(config, sampling["methods"][name]) for name, n in drawn.items()}
-    forward = sum(n * sampling["methods"][name]["steps"] for name, n in drawn.items())
-    backward = sum(n for name, n in guided.items() if sampling["methods"][name].get("at") == "x0")
+def estimate_cost(run: Measured) -> Cost:
+    """Count what a run does."""
+    sampling, size = run.sampling, run.dataset.image_size
+    drawn = {name: num_drawn(method, sampling) for name, method in sampling.methods.items()}
+    noise = run.diffusion.schedule
+    guided = {name: drawn[name] * guided_steps(noise, sampling, method) for name, method in sampling.guided.items()}
+    forward = sum(n * sampling.methods[name].steps for name, n in drawn.items())
+    backward = sum(guided[name] for name, method in sampling.guided.items() if method.at == "x0")
     passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(*[sum(guided.values())] * 2)}
-    num_images = dataset_size(config["dataset"])
+    num_images = dataset_size(run.dataset)
     return Cost(
-        cells=len(list_cells(config)),
+        cells=len(list_cells(run)),
         samples=sum(drawn.values()),
-        passes=passes | training_passes(config),
+        passes=passes | training_passes(run),
         sample_bytes=sum(drawn.values()) * size * size * 3,
         data_bytes=None if num_images is None else num_images * size * size * 3,
     )
 
 
-def num_drawn(method: Mapping[str, Any], sampling: Mapping[str, Any]) -> int:
+def num_drawn(method: Method, sampling: Sampling) -> int:
     """Return how many samples a method draws, over its scales, targets and seeds."""
-    files = len(sampling["seeds"])
-    if method["classifier"]:
-        files *= len(method["scales"]) * len(sampling["targets"])
-    return files * method["num_samples"]
+    files = len(sampling.seeds) * len(method.drawn_scales)
+    if isinstance(method, Guided):
+        files *= len(sampling.targets)
+    return files * method.num_samples
 
 
-def guided_steps(config: Mapping[str, Any], method: Mapping[str, Any]) -> int:
+def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
     """Return at how many steps of a method's chain its classifier is asked."""
-    if not method["classifier"]:
-        return 0
-    noise, (low, high) = config["diffusion"]["schedule"], method["interval"]
-    schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"]).respaced(method["steps"])
-    sampler = as_sampler(config["sampling"]["sampler"], config["sampling"]["eta"], False)
+    schedule, (low, high) = noise.make().respaced(method.steps), method.interval
+    sampler = as_sampler(chain.sampler, chain.eta, False)
     return sum(low <= step.noise_level <= high and sampler.score_weight(step) > 0.0 for step in schedule.transitions())
 
 
-def training_passes(config: Mapping[str, Any]) -> dict[str, Passes]:
+def training_passes(run: Models) -> dict[str, Passes]:
     """Return the passes of the models that the run trains itself."""
-    models = {UNET: config["diffusion"]} | {f"{CLASSIFIER} {name}": c for name, c in config["classifiers"].items()}
-    images = {
-        name: model["training"]["steps"] * model["training"]["batch_size"]
-        for name, model in models.items()
-        if model.get("training")
-    }
+    trainings = {UNET: run.diffusion.training}
+    trainings |= {f"{CLASSIFIER} {name}": classifier.training for name, classifier in run.classifiers.items()}
+    images = {name: training.steps * training.batch_size for name, training in trainings.items() if training}
     return {f"{name}, {TRAINING}": Passes(n, to_weights=n) for name, n in images.items()}
 
 
-def dataset_size(dataset: Mapping[str, Any]) -> int | None:
+def dataset_size(dataset: Dataset) -> int | None:
     """Return how many images are prepared, None where the folder they come from has to be counted first."""
-    if dataset.get("num_images"):
-        return sum(dataset["num_images"].values())
-    return PUBLISHED_SIZES.get(dataset["kind"])
+    if dataset.num_images and dataset.num_images.counts():
+        return sum(dataset.num_images.counts().values())
+    return PUBLISHED_SIZES.get(dataset.kind)
 
 
 def network_of(what: str) -> str:
@@ -123,22 +121,22 @@ def network_of(what: str) -> str:
     return UNET if what.startswith(UNET) else CLASSIFIER
 
 
-def measure_throughput(config: Mapping[str, Any], device: torch.device) -> dict[str, float]:
+def measure_throughput(run: Measured, device: torch.device) -> dict[str, float]:
     """Return how many images a second go forward through the run's networks, with random weights, on a device.
 
     Raises:
         UserError: if the networks are published ones, whose size the configuration does not say.
     """
-    size = config["dataset"]["image_size"]
-    guides = [c for name, c in config["classifiers"].items() if name != config["metrics"]["judge"]]
-    if not config["diffusion"].get("unet"):
+    size = run.dataset.image_size
+    guides = [classifier for name, classifier in run.classifiers.items() if name != run.metrics.judge]
+    if run.diffusion.unet is None:
         raise UserError("diffusion.source names a published U-Net, which is not here to be timed; give --throughput")
-    unet = build_unet(config["diffusion"]["unet"], size, seed=0).eval().to(device)
+    unet = build_unet(run.diffusion.unet, size, seed=0).eval().to(device)
     x = torch.randn(MEASURED_BATCH, 3, size, size, device=device)
     rates = {UNET: images_per_second(lambda: unet(x, 0), device)}
     if guides:
-        card = {"classes": config["dataset"]["classes"], "factors": []}
-        card |= {"architecture": guides[0]["architecture"], "input_size": guides[0]["input_size"] or size}
+        card: dict[str, Any] = {"classes": list(run.dataset.classes), "factors": []}
+        card |= {"architecture": guides[0].architecture, "input_size": guides[0].input_size or size}
         classifier = ready_to_guide(build_from_card(card)).to(device)
         rates[CLASSIFIER] = images_per_second(lambda: classifier(x), device)
     return rates
@@ -157,17 +155,17 @@ def images_per_second(forward: Callable[[], Any], device: torch.device) -> float
     return batches * MEASURED_BATCH / (time.perf_counter() - start)
 
 
-def format_cost(config: Mapping[str, Any], cost: Cost, throughput: Mapping[str, float], origin: str) -> str:
+def format_cost(name: str, cost: Cost, throughput: Mapping[str, float], origin: str) -> str:
     """Return the cost as a text of lines.
 
     Args:
-        config: the run's configuration.
+        name: the run's.
         cost: of the run.
         throughput: forward passes a second by network.
         origin: where the throughput is from, in words.
     """
     lines = [
-        f"run {config['run']}: {cost.cells:,} cells, {cost.samples:,} samples",
+        f"run {name}: {cost.cells:,} cells, {cost.samples:,} samples",
         f"{'images through':32} {'forward':>18} {'and back':>18}",
     ]
     lines += [

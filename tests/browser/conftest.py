@@ -35,15 +35,17 @@ def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     if given:
         return given
     results = tmp_path_factory.mktemp("run")
-    config = fake.config(["cup", MARKUP])
-    config["dataset"]["classes"] = ["cup", MARKUP]
-    config["report"] = {"ablation_of": ["weak_ema"], "beside": []}
-    config["report"] |= {"ground_truth": {"num_samples": 20, "num_steps": 50}}
+    raw = fake.config(["cup"])
+    raw["report"] = {"ablation_of": ["weak_ema"], "ground_truth": {"num_samples": 20, "num_steps": 50}}
+    plain = fake.run(raw)
+    config = fake.named(plain, MARKUP)
     fake.write(results, config)
     fake.write_further(results, config)
-    measure_ground_truth(config, results / "ground_truth.csv", results / "ground_truth.npz")
+    measure_ground_truth(config.report.ground_truth, results / "ground_truth.csv", results / "ground_truth.npz")
+    copies = tmp_path_factory.mktemp("notebooks")
     for notebook in NOTEBOOKS:
-        render_page(config, results, notebook, results / "report" / notebook.with_suffix(".html").name)
+        marked = fake.renaming(notebook, copies, MARKUP)
+        render_page(plain, results, marked, results / "report" / notebook.with_suffix(".html").name)
     render_index(config, results, results / "report" / "index.html")
     return results / "report"
 

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Annotated
 
 import pytest
 
@@ -18,8 +19,17 @@ from nonrobust_guidance.records.cards import (
     write_card,
 )
 from nonrobust_guidance.records.trainings import write_checkpoint_card
+from nonrobust_guidance.settings import CARRIED_OUT, Settings
 
-TRAINED = {"training": {"seed": 7}, "width": 3}
+
+class Network(Settings):
+    width: int = 3
+    checkpoint_every: Annotated[int, CARRIED_OUT] = 5
+
+
+class Trained(Settings):
+    network: Network = Network()
+    seed: int = 7
 
 
 def write(folder: Path) -> Path:
@@ -29,14 +39,14 @@ def write(folder: Path) -> Path:
     (folder / "history.csv").write_text("step,loss\n50,0.5\n")
     history = [{"step": 50, "loss": 0.5, "learning_rate": 0.1}]
     write_checkpoint_card(
-        folder, TRAINED, history, folder / "manifest.json", ["model.safetensors", "history.csv"], "cpu"
+        folder, Trained(), 7, history, folder / "manifest.json", ["model.safetensors", "history.csv"], "cpu"
     )
     return folder / "card.json"
 
 
 def test_a_checkpoints_card_says_how_it_was_made(tmp_path):
     card = read_card(write(tmp_path))
-    assert card["configuration"] == TRAINED
+    assert card["configuration"] == {"network": {"width": 3}, "seed": 7}
     assert (card["seed"], card["steps"], card["end"], card["history"]) == (7, 50, {"loss": 0.5}, "history.csv")
     assert card["inputs"] == {"data": hashlib.sha256(b"the data").hexdigest()}
     assert card["sha256"]["model.safetensors"] == hashlib.sha256(b"weights").hexdigest() == weights_hash(tmp_path)

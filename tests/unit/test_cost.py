@@ -7,14 +7,13 @@ import torch
 
 import nonrobust_guidance as ng
 from nonrobust_guidance import cost
-from nonrobust_guidance.config import load_config
-from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.config import Run, load_config, parse_config
 
 CONFIG = Path(__file__).parents[2] / "config"
 
 
 @pytest.fixture
-def tiny() -> dict:
+def tiny() -> Run:
     """The tiny run: 6 samples a cell, 12 unguided, in 4 steps, for two targets, with one seed."""
     return load_config(CONFIG / "tiny.yaml")
 
@@ -37,7 +36,9 @@ def test_the_tiny_run_counted_by_hand(tiny):
 @pytest.mark.parametrize(("at", "interval"), [("xt", [0.0, 1.0]), ("x0", [0.3, 0.8]), ("x0_detached", [0.0, 0.9])])
 def test_passes_are_those_that_the_engine_makes(tiny, at, interval):
     method = {"classifier": "robust", "at": at, "scales": [1], "interval": interval, "num_samples": 5, "steps": 10}
-    tiny["sampling"] |= {"methods": {"only": method}, "targets": ["baseball"]}
+    raw = tiny.resolved()
+    raw["sampling"] |= {"methods": {"only": method}, "targets": ["baseball"]}
+    tiny = parse_config(raw, "")
     seen = {"unet": 0, "classifier": 0}
 
     def denoiser(x, t):
@@ -48,8 +49,7 @@ def test_passes_are_those_that_the_engine_makes(tiny, at, interval):
         seen["classifier"] += len(x)
         return x.flatten(1)[:, :2]
 
-    noise = tiny["diffusion"]["schedule"]
-    schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"]).respaced(10)
+    schedule = tiny.diffusion.schedule.make().respaced(10)
     guidance = ng.ClassifierGuidance(classifier, target=0, scale=1.0, at=at, interval=tuple(interval))
     ng.sample(denoiser, schedule, 5, guidance=guidance, shape=(3, 8, 8))
     found = cost.estimate_cost(tiny).passes
@@ -65,7 +65,7 @@ def test_hours_are_passes_over_throughput(tiny):
     assert found.hours({cost.UNET: 100.0}) == pytest.approx(expected)
     assert found.hours({cost.UNET: 50.0}) == pytest.approx(2 * expected)
     assert found.hours({cost.UNET: 100.0, cost.CLASSIFIER: 1e-3}) > expected
-    text = cost.format_cost(tiny, found, {cost.UNET: 100.0}, "as given")
+    text = cost.format_cost(tiny.run, found, {cost.UNET: 100.0}, "as given")
     assert "20 cells, 120 samples" in text
     assert "the classifiers' passes not counted" in text
 

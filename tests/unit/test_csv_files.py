@@ -35,8 +35,7 @@ def test_what_dvc_shows_has_an_entry_for_every_class(tmp_path):
 def test_gathered_tables_hold_the_names_of_their_parts(tmp_path):
     for name in NAMES:
         write_metrics(tmp_path / f"{name}.csv", [name])
-    config = {"sampling": {"methods": dict.fromkeys(NAMES)}}
-    gather_scores(config, tmp_path, tmp_path / "all.csv")
+    gather_scores(NAMES, tmp_path, tmp_path / "all.csv")
     write_metrics(tmp_path / "expected.csv", NAMES)
     texts = read_texts(tmp_path / "all.csv", "")
     assert list(texts["method"]) == list(texts["target"]) == NAMES

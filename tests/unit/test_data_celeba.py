@@ -4,19 +4,20 @@ import hashlib
 import io
 import json
 import zipfile
+from typing import get_args
 
 import numpy as np
 import pytest
 from PIL import Image
+from sections import dataset_of, prepare
 from torchvision.datasets import CelebA
 from torchvision.transforms import v2
 
-from nonrobust_guidance.config import resolve_config
-from nonrobust_guidance.config.schema import load_schema
-from nonrobust_guidance.data import load_split, prepare_data, verify_dataset
+from nonrobust_guidance.data import load_split, verify_dataset
+from nonrobust_guidance.data.celeba import Attribute, CelebAFaces
 from nonrobust_guidance.errors import UserError
 
-ATTRIBUTES = load_schema()["$defs"]["celeba"]["properties"]["attribute"]["enum"]
+ATTRIBUTES = get_args(Attribute)
 # Of each image its split and whether it is male.
 PEOPLE = [(0, 1), (0, 0), (0, 0), (0, 1), (0, 1), (1, 0), (1, 1), (2, 1), (2, 0)]
 
@@ -84,7 +85,7 @@ def no_network(**_arguments):
 
 
 def test_splits_and_labels_are_those_of_the_lists(root, tmp_path):
-    prepare_data(settings(root), tmp_path / "data")
+    prepare(settings(root), tmp_path / "data")
     verify_dataset(tmp_path / "data")
     for number, split in enumerate(("train", "validation", "test")):
         images, labels, factors, classes, factor_names = load_split(tmp_path / "data", split)
@@ -94,7 +95,7 @@ def test_splits_and_labels_are_those_of_the_lists(root, tmp_path):
 
 
 def test_images_are_resized_straight_as_torchvision_resizes_them(root, tmp_path):
-    prepare_data(settings(root), tmp_path / "data")
+    prepare(settings(root), tmp_path / "data")
     images = load_split(tmp_path / "data", "validation").images
     for image, i in zip(images, [i for i, (part, _) in enumerate(PEOPLE) if part == 1], strict=True):
         with Image.open(root / "img_align_celeba" / f"{i + 1:06d}.jpg") as picture:
@@ -103,7 +104,7 @@ def test_images_are_resized_straight_as_torchvision_resizes_them(root, tmp_path)
 
 
 def test_the_manifest_names_the_source(root, tmp_path):
-    prepare_data(settings(root), tmp_path / "data")
+    prepare(settings(root), tmp_path / "data")
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     assert manifest["splits"]["train"]["class_counts"] == {"female": 2, "male": 3}
     source = manifest["source"]
@@ -120,7 +121,7 @@ def test_the_manifest_names_the_source(root, tmp_path):
 
 def test_another_attribute_and_fewer_images(root, tmp_path):
     changes = {"attribute": "Young", "classes": ["old", "young"], "num_images": {"train": 3}}
-    prepare_data(settings(root, **changes), tmp_path / "data")
+    prepare(settings(root, **changes), tmp_path / "data")
     train, test = (load_split(tmp_path / "data", split) for split in ("train", "test"))
     assert (len(train.labels), len(test.labels)) == (3, 2)
     young = [1 if (i + ATTRIBUTES.index("Young")) % 3 == 0 else 0 for i in range(len(PEOPLE))]
@@ -129,7 +130,7 @@ def test_another_attribute_and_fewer_images(root, tmp_path):
 
 def test_an_unknown_attribute_is_named(root, tmp_path):
     with pytest.raises(UserError, match=r"dataset\.attribute is 'Mael', which CelebA does not have; use one of 5_o"):
-        prepare_data(settings(root, attribute="Mael"), tmp_path / "data")
+        CelebAFaces(root, "Mael", 64)
 
 
 @pytest.mark.parametrize("damage", ["missing", "changed"])
@@ -140,7 +141,7 @@ def test_without_the_network_what_is_missing_is_named_and_where_to_put_it(root, 
     else:
         path.write_text(path.read_text() + " ")
     with pytest.raises(UserError) as raised:
-        prepare_data(settings(root), tmp_path / "data")
+        prepare(settings(root), tmp_path / "data")
     assert str(raised.value) == (
         f"CelebA cannot be completed in {root} (Name or service not known): missing or damaged are "
         "list_attr_celeba.txt; download them from https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html and put them there"
@@ -148,46 +149,34 @@ def test_without_the_network_what_is_missing_is_named_and_where_to_put_it(root, 
 
 
 def test_images_that_are_unpacked_need_no_archive(root, tmp_path):
-    prepare_data(settings(root), tmp_path / "data")
+    prepare(settings(root), tmp_path / "data")
     (root / "img_align_celeba.zip").unlink()
-    prepare_data(settings(root), tmp_path / "again")
+    prepare(settings(root), tmp_path / "again")
     first, second = ((tmp_path / name / "manifest.json").read_bytes() for name in ("data", "again"))
     assert first == second
 
 
 def test_a_missing_or_damaged_image_is_named(root, tmp_path):
-    prepare_data(settings(root), tmp_path / "data")
+    prepare(settings(root), tmp_path / "data")
     path = root / "img_align_celeba" / "000002.jpg"
     path.write_bytes(path.read_bytes()[:500])
     with pytest.raises(UserError, match=r"000002\.jpg cannot be used as an image \(damaged"):
-        prepare_data(settings(root), tmp_path / "data")
+        prepare(settings(root), tmp_path / "data")
     path.unlink()
     with pytest.raises(UserError, match=r"000002\.jpg cannot be read \(No such file or directory\); put it"):
-        prepare_data(settings(root), tmp_path / "data")
+        prepare(settings(root), tmp_path / "data")
     verify_dataset(tmp_path / "data")
 
 
 def test_the_disk_is_looked_at_before_anything_is_unpacked(root, tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 10**9}))
     with pytest.raises(UserError, match=r"needs 3\.10 GB, and 1\.00 GB are free"):
-        prepare_data(settings(root), tmp_path / "data")
+        prepare(settings(root), tmp_path / "data")
     assert not (root / "img_align_celeba").exists()
 
 
 def test_defaults_are_the_papers():
-    config = resolve_config(
-        {
-            "dataset": {"name": "faces", "kind": "celeba"},
-            "diffusion": {
-                "schedule": {"num_steps": 400, "beta_start": 1e-4, "beta_end": 0.02},
-                "source": {"folder": "somewhere"},
-            },
-            "classifiers": {"c": {"architecture": "resnet18", "noised": True, "source": {"folder": "somewhere"}}},
-        },
-        "mine.yaml",
-        complete=False,
-    )
-    assert config["dataset"] == {
+    assert dataset_of({"name": "faces", "kind": "celeba"}).resolved() == {
         "name": "faces",
         "kind": "celeba",
         "seed": 0,
@@ -220,8 +209,8 @@ def kaggles(root, tmp_path):
 
 @pytest.mark.parametrize("changes", [{}, {"attribute": "Young", "classes": ["old", "young"]}])
 def test_kaggles_layout_gives_the_arrays_that_torchvisions_gives(root, kaggles, tmp_path, changes):
-    prepare_data(settings(root, **changes), tmp_path / "theirs")
-    prepare_data(settings(kaggles, **changes), tmp_path / "data")
+    prepare(settings(root, **changes), tmp_path / "theirs")
+    prepare(settings(kaggles, **changes), tmp_path / "data")
     theirs, ours = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("theirs", "data"))
     assert ours["splits"] == theirs["splits"]
     assert ours["source"]["sha256_of_images"] == theirs["source"]["sha256_of_images"]
@@ -233,13 +222,13 @@ def test_kaggles_layout_gives_the_arrays_that_torchvisions_gives(root, kaggles, 
 
 
 def test_kaggles_images_may_lie_where_torchvisions_do_and_its_lists_as_a_windows_program_saves_them(kaggles, tmp_path):
-    prepare_data(settings(kaggles), tmp_path / "data")
+    prepare(settings(kaggles), tmp_path / "data")
     (kaggles / "img_align_celeba" / "img_align_celeba").rename(kaggles / "images")
     (kaggles / "img_align_celeba").rmdir()
     (kaggles / "images").rename(kaggles / "img_align_celeba")
     for path in kaggles.glob("*.csv"):
         path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
-    prepare_data(settings(kaggles), tmp_path / "again")
+    prepare(settings(kaggles), tmp_path / "again")
     first, second = (json.loads((tmp_path / name / "manifest.json").read_text()) for name in ("data", "again"))
     assert first["splits"] == second["splits"]
 
@@ -264,5 +253,5 @@ def rewritten(name, edit):
 def test_foreign_lists_of_kaggle_are_named(kaggles, tmp_path, spoil, sentence):
     spoil(kaggles)
     with pytest.raises(UserError, match=sentence):
-        prepare_data(settings(kaggles), tmp_path / "data")
+        prepare(settings(kaggles), tmp_path / "data")
     assert not (tmp_path / "data" / "manifest.json").exists()

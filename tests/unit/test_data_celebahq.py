@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
+from sections import prepare
 
-from nonrobust_guidance.data import load_split, prepare_data, verify_dataset
+from nonrobust_guidance.data import load_split, verify_dataset
 from nonrobust_guidance.data.celebahq import CelebAHQFaces, fetch_celebahq, label_names
 from nonrobust_guidance.errors import UserError
 
@@ -77,7 +78,7 @@ def rows_of(folder, split):
 
 def test_every_row_of_the_hub_comes_once_with_its_label(hub, files, tmp_path):
     commit = hub.add("dataset", REPOSITORY, files)
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     verify_dataset(tmp_path / "data")
     assert rows_of(tmp_path / "data", "train") == list(range(33))
     validation, test = (rows_of(tmp_path / "data", split) for split in ("validation", "test"))
@@ -97,20 +98,20 @@ def test_every_row_of_the_hub_comes_once_with_its_label(hub, files, tmp_path):
 def test_the_seed_halves_validation(hub, files, tmp_path):
     hub.add("dataset", REPOSITORY, files)
     for name, seed in (("a", 4), ("b", 4), ("c", 6)):
-        prepare_data(settings(tmp_path / "raw", seed=seed), tmp_path / name)
+        prepare(settings(tmp_path / "raw", seed=seed), tmp_path / name)
     assert rows_of(tmp_path / "a", "test") == rows_of(tmp_path / "b", "test") != rows_of(tmp_path / "c", "test")
 
 
 def test_the_revision_of_the_first_time_is_held_to(hub, files, tmp_path, capsys):
     first = hub.add("dataset", REPOSITORY, files)
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     assert "recorded, and later fetches are held to it" in capsys.readouterr().err
     second = hub.add("dataset", REPOSITORY, files | {NAMES[2]: parquet(43, 9)})
     for path in (tmp_path / "raw" / "data").iterdir():
         path.unlink()
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     assert json.loads((tmp_path / "data" / "source.json").read_text())["revision"] == first
-    prepare_data(settings(tmp_path / "raw", revision=second), tmp_path / "data")
+    prepare(settings(tmp_path / "raw", revision=second), tmp_path / "data")
     assert json.loads((tmp_path / "data" / "source.json").read_text())["revision"] == second
     held_out = rows_of(tmp_path / "data", "validation") + rows_of(tmp_path / "data", "test")
     assert sorted(held_out) == list(range(43, 52))
@@ -118,20 +119,20 @@ def test_the_revision_of_the_first_time_is_held_to(hub, files, tmp_path, capsys)
 
 def test_what_has_been_fetched_needs_no_network(hub, files, tmp_path, monkeypatch):
     hub.add("dataset", REPOSITORY, files)
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    prepare_data(settings(tmp_path / "raw", image_size=16), tmp_path / "data")
+    prepare(settings(tmp_path / "raw", image_size=16), tmp_path / "data")
     assert load_split(tmp_path / "data", "train").images.shape == (33, 16, 16, 3)
     damaged = tmp_path / "raw" / NAMES[0]
     damaged.write_bytes(parquet(0, 20, names=("male", "female")))
     with pytest.raises(UserError, match=r"0123abcd\.parquet is not the file that .*source\.json recorded"):
-        prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+        prepare(settings(tmp_path / "raw"), tmp_path / "data")
 
 
 def test_without_the_network_the_sentence_says_where_to_put_what(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError) as raised:
-        prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+        prepare(settings(tmp_path / "raw"), tmp_path / "data")
     sentence = str(raised.value)
     assert sentence.startswith(f"http://127.0.0.1:9/datasets/{REPOSITORY} cannot be fetched (")
     assert f"put its data/*.parquet into {tmp_path}/raw/data by hand, and set dataset.repository to null" in sentence
@@ -141,7 +142,7 @@ def test_without_the_network_the_sentence_says_where_to_put_what(tmp_path, monke
 @pytest.mark.parametrize("folder", ["data", ""])
 def test_files_put_there_by_hand(files, tmp_path, folder):
     put(tmp_path / "raw", files, folder)
-    prepare_data(settings(tmp_path / "raw", repository=None), tmp_path / "data")
+    prepare(settings(tmp_path / "raw", repository=None), tmp_path / "data")
     assert rows_of(tmp_path / "data", "train") == list(range(33))
     source = json.loads((tmp_path / "data" / "manifest.json").read_text())["source"]
     assert source["root"] == str(tmp_path / "raw")
@@ -151,8 +152,8 @@ def test_files_put_there_by_hand(files, tmp_path, folder):
 def test_rows_are_skipped_where_fewer_are_wanted(files, tmp_path):
     put(tmp_path / "raw", files)
     limit = {"train": 5, "test": 2}
-    prepare_data(settings(tmp_path / "raw", repository=None, num_images=limit), tmp_path / "few")
-    prepare_data(settings(tmp_path / "raw", repository=None, num_images={"train": 9}), tmp_path / "more")
+    prepare(settings(tmp_path / "raw", repository=None, num_images=limit), tmp_path / "few")
+    prepare(settings(tmp_path / "raw", repository=None, num_images={"train": 9}), tmp_path / "more")
     few, more = (rows_of(tmp_path / name, "train") for name in ("few", "more"))
     assert (len(few), len(more), len(rows_of(tmp_path / "few", "test"))) == (5, 9, 2)
     assert few == sorted(few)
@@ -162,9 +163,9 @@ def test_rows_are_skipped_where_fewer_are_wanted(files, tmp_path):
 def test_a_missing_shard_is_named(files, tmp_path):
     put(tmp_path / "raw", {name: content for name, content in files.items() if name != NAMES[1]})
     with pytest.raises(UserError, match=r"has no file such as data/train-00001-of-00002\.parquet; put it there"):
-        prepare_data(settings(tmp_path / "raw", repository=None), tmp_path / "data")
+        prepare(settings(tmp_path / "raw", repository=None), tmp_path / "data")
     with pytest.raises(UserError, match=r"has no file such as data/train-00000-of-00001\.parquet"):
-        prepare_data(settings(tmp_path / "nowhere", repository=None), tmp_path / "data")
+        prepare(settings(tmp_path / "nowhere", repository=None), tmp_path / "data")
 
 
 @pytest.mark.parametrize(
@@ -184,7 +185,7 @@ def test_a_missing_shard_is_named(files, tmp_path):
 def test_other_files_are_named(files, tmp_path, content, sentence):
     put(tmp_path / "raw", files | {NAMES[1]: content})
     with pytest.raises(UserError, match=sentence):
-        prepare_data(settings(tmp_path / "raw", repository=None), tmp_path / "data")
+        prepare(settings(tmp_path / "raw", repository=None), tmp_path / "data")
 
 
 def test_files_without_names_of_labels_are_taken_as_they_are():

@@ -16,10 +16,11 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from sections import models_of, prepare
 from torchvision.transforms import v2
 
-from nonrobust_guidance.config import resolve_config
-from nonrobust_guidance.data import load_split, prepare_data
+from nonrobust_guidance.config import parse_models, write_config
+from nonrobust_guidance.data import load_split
 from nonrobust_guidance.data.pictures import decode_picture, limit_splits, picture_suffixes
 from nonrobust_guidance.errors import UserError
 
@@ -64,7 +65,7 @@ def flat(tmp_path):
 
 
 def test_each_class_is_split_by_its_share_and_nothing_is_lost(flat, tmp_path):
-    prepare_data(settings(flat), tmp_path / "data")
+    prepare(settings(flat), tmp_path / "data")
     seen = []
     for split, counts in (("train", (21, 14)), ("validation", (3, 2)), ("test", (6, 4))):
         images, labels, factors, *_ = load_split(tmp_path / "data", split)
@@ -77,7 +78,7 @@ def test_each_class_is_split_by_its_share_and_nothing_is_lost(flat, tmp_path):
 
 def test_the_seed_decides_and_the_order_of_labels_is_the_configurations(flat, tmp_path):
     for name, changes in (("a", {}), ("b", {}), ("c", {"seed": 1}), ("d", {"classes": ["dog", "cat"]})):
-        prepare_data(settings(flat, **changes), tmp_path / name)
+        prepare(settings(flat, **changes), tmp_path / name)
     a, b, c, d = (load_split(tmp_path / name, "train") for name in "abcd")
     np.testing.assert_array_equal(a.images, b.images)
     assert not np.array_equal(a.images, c.images)
@@ -88,14 +89,14 @@ def test_folders_of_splits_are_kept(tmp_path):
     for shade, (split, count) in enumerate((("train", 6), ("val", 3), ("test", 2))):
         fill(tmp_path / "raw" / split / "cat", count, 10 + shade)
         fill(tmp_path / "raw" / split / "dog", count + 1, 200 + shade)
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     manifest = json.loads((tmp_path / "data" / "manifest.json").read_text())
     counts = [entry["class_counts"] for entry in manifest["splits"].values()]
     assert counts == [{"cat": 6, "dog": 7}, {"cat": 3, "dog": 4}, {"cat": 2, "dog": 3}]
     assert manifest["source"]["images"] == 25
     before = manifest["source"]["sha256_of_images"]
     Image.new("RGB", (20, 20), "red").save(tmp_path / "raw" / "train" / "cat" / "000.png")
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     assert json.loads((tmp_path / "data" / "manifest.json").read_text())["source"]["sha256_of_images"] != before
 
 
@@ -112,7 +113,7 @@ def test_folders_of_splits_are_kept(tmp_path):
 def test_unusable_folders_are_named(flat, tmp_path, spoil, sentence):
     spoil(flat)
     with pytest.raises(UserError, match=sentence) as raised:
-        prepare_data(settings(flat), tmp_path / "data")
+        prepare(settings(flat), tmp_path / "data")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "data" / "manifest.json").exists()
 
@@ -121,7 +122,7 @@ def test_a_split_that_comes_out_empty_is_named(tmp_path):
     for shade, name in enumerate(("cat", "dog")):
         fill(tmp_path / "raw" / name, 4, 10 + shade)
     with pytest.raises(UserError, match="mine has no images for validation; add some"):
-        prepare_data(settings(tmp_path / "raw", split={"validation": 0.1, "test": 0.5}), tmp_path / "data")
+        prepare(settings(tmp_path / "raw", split={"validation": 0.1, "test": 0.5}), tmp_path / "data")
 
 
 def test_the_middle_is_cropped_or_the_whole_is_squeezed():
@@ -172,7 +173,7 @@ def test_limits_nest_and_leave_smaller_splits_alone():
 
 def prepared(root, folder, **changes):
     """Prepare a folder and return its manifest and, by split, the colour of each image's first pixel."""
-    prepare_data(settings(root, **changes), folder)
+    prepare(settings(root, **changes), folder)
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     colours = {
         split: [tuple(image[0, 0].tolist()) for image in load_split(folder, split).images]
@@ -302,7 +303,7 @@ def test_links_are_followed_but_neither_around_nor_out_to_the_other_classes(flat
 def test_a_link_from_class_to_class_makes_no_image_count_for_both(flat, tmp_path):
     (flat / "cat" / "dogs too").symlink_to(flat / "dog")
     with pytest.raises(UserError, match=r"too few images of dog \(0 for train, 0 for validation, 0 for test\)"):
-        prepare_data(settings(flat), tmp_path / "data")
+        prepare(settings(flat), tmp_path / "data")
 
 
 def test_other_files_are_named_and_pipes_never_opened(flat, tmp_path, monkeypatch):
@@ -323,7 +324,7 @@ def test_a_class_of_unknown_files_says_so(flat, tmp_path):
     for path in (flat / "cat").glob("*.png"):
         path.rename(path.with_suffix(".heic"))
     with pytest.raises(UserError, match=r"cat has no images \(.*\), but 31 files or folders of other kinds; add some"):
-        prepare_data(settings(flat), tmp_path / "data")
+        prepare(settings(flat), tmp_path / "data")
 
 
 def test_all_suffixes_of_formats_that_pillow_decodes_are_read(tmp_path):
@@ -346,7 +347,7 @@ def test_a_class_with_too_few_images_is_refused_with_the_counts(tmp_path):
     fill(tmp_path / "raw" / "cat", 30, 10)
     fill(tmp_path / "raw" / "dog", 1, 200)
     with pytest.raises(UserError) as raised:
-        prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+        prepare(settings(tmp_path / "raw"), tmp_path / "data")
     assert str(raised.value) == (
         f"{tmp_path / 'raw'} has too few images of dog (1 for train, 0 for validation, 0 for test), and every class "
         "needs at least 2 for train and 2 for test; add some, or raise dataset.split"
@@ -355,11 +356,11 @@ def test_a_class_with_too_few_images_is_refused_with_the_counts(tmp_path):
     # 0.2 of 8 images, rounded, are 2.
     shutil.rmtree(tmp_path / "raw" / "dog")
     fill(tmp_path / "raw" / "dog", 8, 200)
-    prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+    prepare(settings(tmp_path / "raw"), tmp_path / "data")
     with pytest.raises(
         UserError, match=r"test\), and every .* add some, or raise dataset\.split or dataset\.num_images"
     ):
-        prepare_data(settings(tmp_path / "raw", num_images={"test": 3}), tmp_path / "data")
+        prepare(settings(tmp_path / "raw", num_images={"test": 3}), tmp_path / "data")
 
 
 def test_one_test_image_of_a_class_is_too_few_and_no_share_helps_folders_of_splits(tmp_path):
@@ -367,11 +368,11 @@ def test_one_test_image_of_a_class_is_too_few_and_no_share_helps_folders_of_spli
         fill(tmp_path / "raw" / split / "cat", count, 10 + shade)
         fill(tmp_path / "raw" / split / "dog", count + 1, 200 + shade)
     with pytest.raises(UserError, match=r"of cat \(6 for train, 3 for validation, 1 for test\), .* add some$"):
-        prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+        prepare(settings(tmp_path / "raw"), tmp_path / "data")
     # Two again, but one of them is a training image.
     Image.new("RGB", (20, 20), (10, 0, 0)).save(tmp_path / "raw" / "test" / "cat" / "x.bmp")
     with pytest.raises(UserError, match=r"of cat \(6 for train, 3 for validation, 1 for test\)"):
-        prepare_data(settings(tmp_path / "raw"), tmp_path / "data")
+        prepare(settings(tmp_path / "raw"), tmp_path / "data")
     assert not list((tmp_path / "data").iterdir())
 
 
@@ -415,7 +416,7 @@ def test_any_name_of_an_unusable_image_is_told_on_one_line_of_any_terminal(flat,
         with pytest.raises(
             UserError, match=r"cannot be used as an image \(damaged, .*\); replace it, or remove it$"
         ) as raised:
-            prepare_data(settings(flat), tmp_path / "data")
+            prepare(settings(flat), tmp_path / "data")
         os.remove(path)
         assert str(raised.value).isprintable()
         for encoding in ("utf-8", "ascii", "latin-1"):
@@ -426,12 +427,9 @@ def test_any_name_of_an_unusable_image_is_told_on_one_line_of_any_terminal(flat,
 
 def test_the_command_names_such_a_file_in_a_locale_without_letters_for_it(flat, tmp_path):
     (flat / "cat" / os.fsdecode("bad \n é \udcff.png".encode("utf-8", "surrogateescape"))).write_bytes(b"no image")
-    script = [
-        "import sys",
-        "from nonrobust_guidance import cli",
-        f"cli.load_config = lambda *_, **__: {{'dataset': {settings(flat)!r}}}",
-        f"sys.exit(cli.main(['prepare-data', '--config', 'x', '--output', {str(tmp_path / 'data')!r}]))",
-    ]
+    write_config(models_of(dataset=settings(flat)), tmp_path / "run.yaml")
+    arguments = ["prepare-data", "--config", str(tmp_path / "run.yaml"), "--output", str(tmp_path / "data")]
+    script = ["import sys", "from nonrobust_guidance import cli", f"sys.exit(cli.main({arguments!r}))"]
     environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii", "PYTHONCOERCECLOCALE": "0"}
     run = subprocess.run(
         [sys.executable, "-c", "\n".join(script)], capture_output=True, env={**environment, "PYTHONUTF8": "1"}
@@ -452,11 +450,11 @@ def test_folders_of_any_name_are_classes_under_names_of_their_own(tmp_path):
     fill(tmp_path / "raw" / "001.Black_footed_Albatross", 20, 10)
     fill(tmp_path / "raw" / accented, 20, 200)
     given = {"albatross": "001.Black_footed_Albatross", "kitten": unicodedata.normalize("NFC", "Kätzchen klein")}
-    config = resolve_config(of_folder(tmp_path / "raw", given), "mine.yaml", complete=False)
+    config = parse_models(of_folder(tmp_path / "raw", given), "mine.yaml").resolved()
     assert config["dataset"]["classes"] == ["albatross", "kitten"]
     assert config["dataset"]["folders"] == given
-    assert resolve_config(config, "mine.yaml", complete=False) == config
-    prepare_data({**config["dataset"], "image_size": 16}, tmp_path / "data")
+    assert parse_models(config, "mine.yaml").resolved() == config
+    prepare({**config["dataset"], "image_size": 16}, tmp_path / "data")
     train = load_split(tmp_path / "data", "train")
     assert train.classes == ("albatross", "kitten")
     np.testing.assert_array_equal(train.images[:, 0, 0, 0] == 200, train.labels == 1)
@@ -491,12 +489,16 @@ def of_folder(root, classes, **changes):
         ({"cat": 1, "dog": "y"}, {}, "dataset.classes.cat is 1; give a text"),
         ("cat", {}, "dataset.classes is 'cat'; give a list or a mapping"),
         (["cat", "dog"], {"folders": {"dgo": "x"}}, "dataset.folders.dgo is of no class; did you mean dog?"),
-        ({"cat": "x", "dog": "y"}, {"folders": {"cat": "z"}}, "dataset.classes, as a mapping, says what"),
+        (
+            {"cat": "x", "dog": "y"},
+            {"folders": {"cat": "z"}},
+            "dataset.classes is a mapping and says what",
+        ),
     ],
 )
 def test_classes_that_cannot_be_used_are_named(classes, changes, sentence):
     with pytest.raises(UserError) as raised:
-        resolve_config(of_folder("raw", classes, **changes), "mine.yaml", complete=False)
+        parse_models(of_folder("raw", classes, **changes), "mine.yaml")
     assert str(raised.value).startswith(f"mine.yaml: {sentence}")
 
 
@@ -510,7 +512,7 @@ def test_the_root_may_be_in_the_home_folder_or_in_a_variable(flat, tmp_path, mon
         assert manifest["settings"]["root"] == root
     monkeypatch.delenv("PETS")
     with pytest.raises(UserError, match=r"dataset\.root is \$PETS, and there is no variable \$PETS in the environment"):
-        prepare_data(settings("$PETS"), tmp_path / "data")
+        prepare(settings("$PETS"), tmp_path / "data")
 
 
 def png_of(mode_bits, colour, row):

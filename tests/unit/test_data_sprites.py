@@ -6,9 +6,9 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+from sections import prepare
 
-from nonrobust_guidance.config import resolve_config
-from nonrobust_guidance.data import SportBalls, load_split, prepare_data
+from nonrobust_guidance.data import SportBalls, load_split
 from nonrobust_guidance.data.sprites import draw_sprites, load_sprites
 from nonrobust_guidance.errors import UserError
 
@@ -69,9 +69,10 @@ def test_prepared_from_a_folder(folder, tmp_path):
         "kind": "sportballs",
         "image_size": 16,
         "sprites": str(folder),
+        "classes": ["blue", "red"],
         "num_images": {"train": 8, "validation": 2, "test": 2},
     }
-    prepare_data(settings, tmp_path / "discs")
+    prepare(settings, tmp_path / "discs")
     assert load_split(tmp_path / "discs", "train").classes == ("blue", "red")
 
 
@@ -132,7 +133,7 @@ def test_the_papers_setting_with_pictures_of_a_user(folder, tmp_path):
         },
         "classifiers": {"guide": {"architecture": "resnet18", "noised": True, "source": {"folder": "hand"}}},
     }
-    prepare_data(resolve_config(raw, "", complete=False)["dataset"], tmp_path / "data")
+    prepare(raw["dataset"], tmp_path / "data")
     images, labels, factors, classes, _ = load_split(tmp_path / "data", "train")
     assert (images.shape, classes) == ((300, 64, 64, 3), ("blue", "red"))
     offsets = factors[:, 0] * 64 - 16

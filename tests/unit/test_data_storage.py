@@ -9,12 +9,12 @@ import sys
 
 import numpy as np
 import pytest
+from sections import dataset_of, prepare
 
 from nonrobust_guidance.data import (
     Example,
     SportBalls,
     load_split,
-    prepare_data,
     storage,
     verify_dataset,
     write_dataset,
@@ -33,7 +33,7 @@ SETTINGS = {
 
 @pytest.fixture
 def folder(tmp_path):
-    prepare_data(SETTINGS, tmp_path / "small")
+    prepare(SETTINGS, tmp_path / "small")
     return tmp_path / "small"
 
 
@@ -63,7 +63,7 @@ def test_splits_hold_disjoint_indices_in_order(folder):
 
 
 def test_longer_dataset_starts_with_the_shorter_one(folder, tmp_path):
-    prepare_data({**SETTINGS, "num_images": {"train": 20, "validation": 1, "test": 1}}, tmp_path / "longer")
+    prepare({**SETTINGS, "num_images": {"train": 20, "validation": 1, "test": 1}}, tmp_path / "longer")
     longer = load_split(tmp_path / "longer", "train").images
     np.testing.assert_array_equal(longer[:12], load_split(folder, "train").images)
     np.testing.assert_array_equal(longer[12:17], load_split(folder, "validation").images)
@@ -71,7 +71,7 @@ def test_longer_dataset_starts_with_the_shorter_one(folder, tmp_path):
 
 def test_manifest_tells_what_the_files_hold(folder):
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["settings"] == SETTINGS
+    assert manifest["settings"] == dataset_of(SETTINGS).resolved()
     assert [manifest[key] for key in ("kind", "name", "image_size")] == ["sportballs", "small", 16]
     assert manifest["factors"] == ["x", "y", "size", "rotation"]
     for split, entry in manifest["splits"].items():
@@ -85,7 +85,7 @@ def test_manifest_tells_what_the_files_hold(folder):
 
 
 def test_same_settings_give_the_same_bytes(folder, tmp_path):
-    prepare_data(SETTINGS, tmp_path / "again")
+    prepare(SETTINGS, tmp_path / "again")
     for path in sorted(folder.rglob("*.*")):
         assert (tmp_path / "again" / path.relative_to(folder)).read_bytes() == path.read_bytes()
 
@@ -192,15 +192,16 @@ def test_killed_preparation_leaves_the_old_dataset_and_can_be_repeated(folder):
 import os, signal
 from pathlib import Path
 from nonrobust_guidance.data import SportBalls, prepare_data
+from nonrobust_guidance.data.sportballs import SportBallsData
 example = SportBalls.example
 SportBalls.example = lambda self, i: os.kill(os.getpid(), signal.SIGKILL) if i == 14 else example(self, i)
-prepare_data({ {**SETTINGS, "seed": 4}!r}, Path({str(folder)!r}))
+prepare_data(SportBallsData(**{ {**SETTINGS, "seed": 4}!r}), Path({str(folder)!r}))
 """
     killed = subprocess.run([sys.executable, "-c", script], capture_output=True, env={**os.environ})
     assert killed.returncode == -signal.SIGKILL
     verify_dataset(folder)
     assert list(folder.glob(".preparing*"))
-    prepare_data({**SETTINGS, "seed": 4}, folder)
+    prepare({**SETTINGS, "seed": 4}, folder)
     verify_dataset(folder)
     assert not list(folder.glob(".preparing*"))
     assert load_split(folder, "train").labels.tolist() == [
@@ -214,7 +215,7 @@ def test_death_before_the_manifest_leaves_no_dataset(folder, monkeypatch):
 
     monkeypatch.setattr(storage, "write_atomically", die)
     with pytest.raises(OSError, match="no space left"):
-        prepare_data({**SETTINGS, "seed": 4}, folder)
+        prepare({**SETTINGS, "seed": 4}, folder)
     with pytest.raises(UserError, match=r"manifest\.json is missing"):
         load_split(folder, "train")
 
@@ -222,13 +223,13 @@ def test_death_before_the_manifest_leaves_no_dataset(folder, monkeypatch):
 def test_other_files_in_the_folder_stay(folder):
     (folder / "checkpoints").mkdir()
     (folder / "checkpoints" / "note").write_text("kept")
-    prepare_data(SETTINGS, folder)
+    prepare(SETTINGS, folder)
     assert (folder / "checkpoints" / "note").read_text() == "kept"
 
 
 def test_settings_that_cannot_be_used_are_named(tmp_path):
-    with pytest.raises(UserError, match="kind mnist is unknown"):
-        prepare_data({**SETTINGS, "kind": "mnist"}, tmp_path)
+    with pytest.raises(UserError, match=r"dataset\.kind is 'mnist', which is unknown; use sportballs"):
+        prepare({**SETTINGS, "kind": "mnist"}, tmp_path)
     with pytest.raises(UserError, match="scale_range"):
-        prepare_data({**SETTINGS, "scale_range": [0.9, 0.1]}, tmp_path)
+        prepare({**SETTINGS, "scale_range": [0.9, 0.1]}, tmp_path)
     assert not list(tmp_path.iterdir())

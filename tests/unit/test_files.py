@@ -17,15 +17,16 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from safetensors.torch import save_file
+from sections import models_of, prepare
 
 from nonrobust_guidance import cli, fetching
-from nonrobust_guidance.data import prepare_data
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import Origin, unpack
 from nonrobust_guidance.files import expand_path, naming, write_atomically
 from nonrobust_guidance.models.classifiers import build_from_card, save_classifier
 from nonrobust_guidance.models.diffusion import build_unet, save_diffusion
 from nonrobust_guidance.models.resuming import STATE_FILE, TrainingState
+from nonrobust_guidance.models.settings import UNet
 from nonrobust_guidance.models.training import write_history
 from nonrobust_guidance.sampling.draw import Parts
 from nonrobust_guidance.sampling.files import save_samples
@@ -63,13 +64,12 @@ def save_state(path):
 
 
 def save_unet(folder):
-    unet = build_unet({"block_out_channels": [16], "layers_per_block": 1, "norm_num_groups": 4} | UNET, 16, 0)
+    unet = build_unet(UNet(block_out_channels=(16,), layers_per_block=1, norm_num_groups=4), 16, 0)
     save_diffusion(unet, DDPMScheduler(), folder)
 
 
-UNET = {"attention_levels": [], "attention_head_dim": 8}
 WRITERS = {
-    "prepared.npy": lambda path: prepare_data(SETTINGS, path),
+    "prepared.npy": lambda path: prepare(SETTINGS, path),
     "part.npy": lambda path: Parts(path, "origin").save(range(30), IMAGES),
     "samples.npy": lambda path: save_samples(path, [IMAGES]),
     STATE_FILE: save_state,
@@ -133,7 +133,7 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path):
     with pytest.raises(UserError, match=rf"^{tmp_path}/file/b/c\.csv cannot be written \(Not a directory\); remove"):
         write_atomically(tmp_path / "file" / "b" / "c.csv", lambda path: path.write_text(""))
     with pytest.raises(UserError, match=r"file cannot be written \(File exists\); remove what is in its way"):
-        prepare_data(SETTINGS, tmp_path / "file")
+        prepare(SETTINGS, tmp_path / "file")
     assert (tmp_path / "file").read_text() == "in the way"
 
 
@@ -203,7 +203,7 @@ def test_the_command_line_turns_a_refusal_from_anywhere_into_a_sentence(monkeypa
     def refuse(*_):
         raise PermissionError(errno.EACCES, "Permission denied", "/\udcffa\nb")
 
-    monkeypatch.setattr("nonrobust_guidance.cli.load_config", lambda *_, **__: {"dataset": {}})
+    monkeypatch.setattr("nonrobust_guidance.cli.load_models", lambda _: models_of())
     monkeypatch.setattr("nonrobust_guidance.data.prepare_data", refuse)
     assert cli.main(["prepare-data", "--config", "x.yaml", "--output", "y"]) == 1
     assert capsys.readouterr().err == (

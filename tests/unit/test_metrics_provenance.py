@@ -2,11 +2,11 @@
 
 import hashlib
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
+from nonrobust_guidance.config import Run
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import list_cells
@@ -15,12 +15,12 @@ from nonrobust_guidance.records.cards import write_card
 
 
 @pytest.fixture
-def config(fake) -> dict[str, Any]:
-    return fake.config()
+def config(fake) -> Run:
+    return fake.run()
 
 
 @pytest.fixture
-def run(fake, config: dict[str, Any], tmp_path: Path) -> Path:
+def run(fake, config: Run, tmp_path: Path) -> Path:
     """Samples and scores with their cards, of made-up weights."""
     fake.write(tmp_path, config)
     (tmp_path / "scores").mkdir()
@@ -39,7 +39,7 @@ def run(fake, config: dict[str, Any], tmp_path: Path) -> Path:
 
 
 def test_every_row_names_the_hashes_behind_it(config, run):
-    gather_provenance(config, run / "scores", run / "samples", run / "provenance.csv")
+    gather_provenance(list_cells(config), run / "scores", run / "samples", run / "provenance.csv")
     table = pd.read_csv(run / "provenance.csv", dtype=str, keep_default_na=False)
     metrics = pd.read_csv(run / "metrics.csv", dtype=str)
     key = ["method", "target", "seed"]
@@ -60,5 +60,5 @@ def test_samples_that_were_swapped_before_they_were_scored_are_named(config, run
     path = run / "samples/weak_adam/scale-0.1/seed-0/ball.npy"
     write_card(path.with_suffix(".json"), {}, {"diffusion": "d" * 64}, ["cup.npy"])
     with pytest.raises(UserError, match=r"ball\.npy was changed between drawing and scoring"):
-        gather_provenance(config, run / "scores", run / "samples", run / "provenance.csv")
+        gather_provenance(list_cells(config), run / "scores", run / "samples", run / "provenance.csv")
     assert not (run / "provenance.csv").exists()

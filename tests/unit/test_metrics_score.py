@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sections import run_of
 from torch import Tensor, nn
 
 from nonrobust_guidance.data import Example, Split, write_dataset
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics import judging, score
-from nonrobust_guidance.metrics.cells import list_cells, list_methods
+from nonrobust_guidance.metrics.cells import guide_of, list_cells, list_methods
 from nonrobust_guidance.metrics.distances import extractors, references
 from nonrobust_guidance.metrics.distances.extractors import Extractor, load_extractor
 from nonrobust_guidance.metrics.distances.frechet import Gaussian
@@ -23,19 +24,19 @@ from nonrobust_guidance.metrics.gather import gather_scores
 from nonrobust_guidance.metrics.gradients import noise_accuracy
 from nonrobust_guidance.metrics.judging import class_probabilities
 from nonrobust_guidance.metrics.score import class_shares, score_method
+from nonrobust_guidance.metrics.settings import Bootstrap, NoiseAccuracy, Scoring
 from nonrobust_guidance.schedule import Schedule
 
 CONFIG: dict[str, Any] = {
     "run": "toy",
-    "dataset": {"name": "toys"},
-    "diffusion": {"name": "diffusion"},
+    "dataset": {"classes": ["cup", "ball"]},
     "classifiers": {"strong": {"noised": True}, "weak": {"noised": False}, "judge": {"noised": False}},
     "sampling": {
         "seeds": [0, 7],
         "targets": ["cup", "ball"],
         "objective": "log_prob",
         "methods": {
-            "free": None,
+            "free": {},
             "strong_xt": {"classifier": "strong", "at": "xt", "scales": [1, 10]},
             "weak_x0": {
                 "classifier": "weak",
@@ -104,7 +105,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (tmp_path / name).mkdir()
         (tmp_path / name / "model.safetensors").write_bytes(b"looked up")
     write_data(tmp_path, TRAIN, TEST)
-    for cell in list_cells(CONFIG):
+    for cell in list_cells(run_of(CONFIG)):
         path = cell.path(tmp_path / "samples")
         path.parent.mkdir(parents=True, exist_ok=True)
         np.save(path, images(1, 1, 2) if cell.method.name == "weak_x0" else images(0, 1, 2, 0))
@@ -112,10 +113,14 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def scored(run: Path, config: dict[str, Any] = CONFIG) -> pd.DataFrame:
-    for method in config["sampling"]["methods"]:
+    asked = run_of(config)
+    names = {"run": asked.run, "dataset": asked.dataset.name}
+    for method in asked.sampling.methods:
         table = run / "out" / f"{method}.csv"
-        score_method(config, method, run, run, run / "weights", run / "samples", table)
-    gather_scores(config, run / "out", run / "out" / "metrics.csv")
+        cells = [cell for cell in list_cells(asked) if cell.method.name == method]
+        guide, places = guide_of(cells[0], asked), (run, run, run / "weights", run / "samples", table)
+        score_method(cells, asked.metrics.part(Scoring), guide, *places, names=names)
+    gather_scores(asked.sampling.methods, run / "out", run / "out" / "metrics.csv")
     return pd.read_csv(run / "out" / "metrics.csv", keep_default_na=False)
 
 
@@ -127,11 +132,11 @@ def row_of(table: pd.DataFrame, **where: Any) -> pd.Series:
 
 
 def test_cells_are_methods_by_scales_by_seeds_by_targets() -> None:
-    cells = list_cells(CONFIG)
+    cells = list_cells(run_of(CONFIG))
     assert len(cells) == (1 + 2 + 1) * 2 * 2
     assert cells[0].path(Path("s")) == cells[1].path(Path("s")) == Path("s/free/scale-0/seed-0/any.npy")
     assert cells[-1].path(Path("s")) == Path("s/weak_x0/scale-0.03/seed-7/ball.npy")
-    free, strong, weak = list_methods(CONFIG)
+    free, strong, weak = list_methods(run_of(CONFIG))
     assert (free.guided, strong.robust, weak.robust) == (False, True, False)
     assert (strong.stabilizer, strong.objective) == ("", "log_prob")
     assert (weak.stabilizer, weak.objective) == ("ema(beta=0.9) + clip_norm(max_norm=1.0)", "logit")
@@ -232,7 +237,7 @@ def test_a_part_that_cannot_be_gathered_is_named(run: Path, content: str | None,
     path = run / "out" / "weak_x0.csv"
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(UserError, match=sentence) as caught:
-        gather_scores(CONFIG, run / "out", run / "again.csv")
+        gather_scores(CONFIG["sampling"]["methods"], run / "out", run / "again.csv")
     assert str(path) in str(caught.value)
     assert not (run / "again.csv").exists()
 
@@ -277,6 +282,7 @@ def test_a_judge_of_other_classes_and_an_unknown_target_are_refused(run: Path, m
         scored(run)
     monkeypatch.setitem(NETWORKS, "judge", JUDGE)
     config = CONFIG | {"sampling": CONFIG["sampling"] | {"targets": ["spoon"]}}
+    config |= {"dataset": {"classes": ["cup", "ball", "spoon"]}}
     with pytest.raises(UserError, match="'spoon'"):
         scored(run, config)
 
@@ -324,7 +330,10 @@ def test_noise_accuracy_is_what_one_works_out_by_hand(run: Path, monkeypatch: py
     monkeypatch.setattr(noise_accuracy, "load_diffusion", lambda folder, device: (Echo().eval(), schedule))
     monkeypatch.setattr(noise_accuracy, "load_split", lambda folder, name: bright)
     monkeypatch.setattr(noise_accuracy, "load_classifier", lambda folder, device: Sign())
-    noise_accuracy.measure_noise_accuracy(CONFIG, run, run, run / "noise.csv")
+    settings = NoiseAccuracy(noise_levels=3, num_noise_images=6)
+    guides = {name: run / name for name in ("strong", "weak")}
+    bootstrap = Bootstrap(resamples=25, seed=0)
+    noise_accuracy.measure_noise_accuracy(settings, bootstrap, run / "diffusion", guides, run, run / "noise.csv")
     table = pd.read_csv(run / "noise.csv")
     assert set(table.classifier) == {"strong", "weak"}
     assert sorted(set(table.t)) == [0, 2, 4]

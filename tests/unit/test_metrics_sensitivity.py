@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 from diffusers import UNet2DModel
+from sections import run_of
 from torch import Tensor, nn
 
 import nonrobust_guidance as ng
@@ -163,8 +164,21 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def measure(folder: Path, output: Path) -> None:
+    """Measure as the command does."""
+    run = run_of(CONFIG)
+    guides, metrics, stabilizers = (
+        {name: folder / name for name in ("strong", "weak")},
+        run.metrics,
+        stabilizers_of(run),
+    )
+    measure_sensitivity(
+        metrics.sensitivity, metrics.bootstrap, 6, stabilizers, folder / "diffusion", guides, folder, output
+    )
+
+
 def test_stabilizers_are_those_of_the_methods_each_once() -> None:
-    assert list(stabilizers_of(CONFIG)) == ["ema(beta=0.9)"]
+    assert list(stabilizers_of(run_of(CONFIG))) == ["ema(beta=0.9)"]
 
 
 class Quadratic(nn.Module):
@@ -178,7 +192,7 @@ def test_the_table_has_a_row_for_each_pair_and_reading(tmp_path: Path, monkeypat
     monkeypatch.setattr(sensitivity, "load_diffusion", lambda folder, device: (halve, SCHEDULE))
     monkeypatch.setattr(sensitivity, "load_classifier", lambda folder, device: Quadratic().eval())
     monkeypatch.setattr(sensitivity, "load_split", lambda folder, name: split)
-    measure_sensitivity(CONFIG, tmp_path, tmp_path, tmp_path / "sensitivity.csv")
+    measure(tmp_path, tmp_path / "sensitivity.csv")
     table = pd.read_csv(tmp_path / "sensitivity.csv", keep_default_na=False)
     keys = ["classifier", "at", "quantity", "stabilizer", "t", "alpha_bar", "n"]
     numbers = [f"{name}{end}" for name in ("ratio", "relative_change") for end in ("", "_low", "_high")]
@@ -196,5 +210,5 @@ def test_the_table_has_a_row_for_each_pair_and_reading(tmp_path: Path, monkeypat
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"):
-        measure_sensitivity(CONFIG, tmp_path, tmp_path, tmp_path / "out.csv")
+        measure(tmp_path, tmp_path / "out.csv")
     assert not (tmp_path / "out.csv").exists()

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from scipy.stats import wasserstein_distance
 
 from nonrobust_guidance.metrics.distances.transport import Transport, weighted_median
+from nonrobust_guidance.metrics.settings import Bootstrap
 from nonrobust_guidance.metrics.signatures import colours
 from nonrobust_guidance.metrics.signatures.colours import Colours, colour_distance
 from nonrobust_guidance.metrics.signatures.shifts import compare_colours, compare_factors, real_subsets, share
 from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
 
-BOOTSTRAP = {"resamples": 50, "seed": 0}
+BOOTSTRAP = Bootstrap(resamples=50, seed=0)
 NAMES = ("x", "y", "size", "rotation")
 
 

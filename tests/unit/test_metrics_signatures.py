@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sections import run_of
 from torch import Tensor, nn
 
 from nonrobust_guidance.data import Split, SportBalls
@@ -24,13 +25,12 @@ from nonrobust_guidance.models.judge import Judge
 BALLS = SportBalls(image_size=24, ball_size=0.6, scale_range=(0.6, 1.0))
 SHRUNK, BIAS = 0.1, 0.02
 CONFIG: dict[str, Any] = {
-    "run": "toy",
-    "classifiers": {"strong": {"noised": True}, "weak": {"noised": False}, "judge": {"noised": False}},
+    "dataset": {"classes": ["baseball", "basketball", "volleyball", "soccer"]},
     "sampling": {
         "seeds": [0, 1234567],
         "targets": ["basketball", "soccer"],
         "methods": {
-            "free": None,
+            "free": {},
             "shrink": {"classifier": "strong", "at": "xt", "scales": [1]},
             "erase": {"classifier": "weak", "at": "x0", "scales": [0.3, 3]},
         },
@@ -110,7 +110,9 @@ class Run:
 
     def measure(self, config: dict[str, Any] = CONFIG) -> tuple[pd.DataFrame, pd.DataFrame]:
         outputs = self.folder / "out" / "signatures.csv", self.folder / "out" / "factors.csv"
-        measure_signatures(config, self.folder, self.folder, self.folder / "samples", *outputs)
+        run = run_of(config)
+        metrics, places = run.metrics, (self.folder, self.folder, self.folder / "samples", *outputs)
+        measure_signatures(run, metrics.judge, metrics.signatures, metrics.bootstrap, *places)
         table, factors = (pd.read_csv(output, keep_default_na=True) for output in outputs)
         return table, factors
 
@@ -119,7 +121,7 @@ class Run:
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     made = Run(tmp_path, monkeypatch)
     train = made.splits["train"]
-    for cell in list_cells(CONFIG):
+    for cell in list_cells(run_of(CONFIG)):
         rows = of_class(train, cell.target)
         if cell.method.name == "free":
             made.save(cell, train.images[:40])
@@ -233,12 +235,13 @@ def binary(run: Run) -> dict[str, Any]:
     split = Split(np.stack(images), np.array(labels), np.zeros((40, 0), np.float32), ("dark", "light"), ())
     run.splits = {"train": split, "test": split}
     config = copy.deepcopy(CONFIG)
+    config["dataset"]["classes"] = ["dark", "light"]
     config["sampling"] |= {
         "targets": ["light"],
         "methods": {"plain": {"classifier": "weak", "at": "x0", "scales": [1]}},
         "seeds": [0],
     }
-    run.save(list_cells(config)[0], split.images[:10])
+    run.save(list_cells(run_of(config))[0], split.images[:10])
     return config
 
 
@@ -290,6 +293,7 @@ def test_a_judge_of_other_data_is_refused(run: Run, judge: nn.Module, sentence: 
 def test_targets_without_images_are_named(run: Run) -> None:
     config = copy.deepcopy(CONFIG)
     config["sampling"]["targets"] = ["spoon"]
+    config["dataset"]["classes"].append("spoon")
     with pytest.raises(UserError, match="'spoon'"):
         run.measure(config)
     one = of_class(run.splits["test"], "soccer")[1:]
@@ -299,11 +303,11 @@ def test_targets_without_images_are_named(run: Run) -> None:
 
 
 def test_who_speaks_for_the_guide() -> None:
-    cells = {cell.method.name: cell for cell in list_cells(CONFIG)}
-    assert [guide_of(cells[name], CONFIG) for name in ("free", "shrink", "erase")] == ["weak", "strong", "weak"]
+    cells = {cell.method.name: cell for cell in list_cells(run_of(CONFIG))}
+    assert [guide_of(cells[name], run_of(CONFIG)) for name in ("free", "shrink", "erase")] == ["weak", "strong", "weak"]
     alone = copy.deepcopy(CONFIG)
     del alone["sampling"]["methods"]["erase"]
-    assert guide_of(cells["free"], alone) == ""
+    assert guide_of(cells["free"], run_of(alone)) == ""
 
 
 def test_the_judge_says_the_same_classes_with_the_factors_and_without() -> None:

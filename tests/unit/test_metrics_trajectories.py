@@ -17,6 +17,8 @@ from nonrobust_guidance.metrics.cells import middle_scale
 from nonrobust_guidance.metrics.gather import COLUMNS, gather_trajectories
 from nonrobust_guidance.metrics.gradients import trajectories
 from nonrobust_guidance.metrics.gradients.trajectories import follow, measure_trajectories
+from nonrobust_guidance.metrics.settings import Bootstrap, Trajectories
+from nonrobust_guidance.sampling.settings import Chain, Guided
 
 SCHEDULE = ng.Schedule.linear(400, 1e-4, 0.05)
 
@@ -104,34 +106,22 @@ def test_the_middle_scale(scales: list[float], middle: float) -> None:
     assert middle_scale(scales) == middle
 
 
-def config(batch_size: int = 64, num_samples: int = 5) -> dict[str, Any]:
-    return {
-        "dataset": {"classes": ["cup", "ball"]},
-        "diffusion": {"name": "unet"},
-        "classifiers": {"weak": {"noised": False}},
-        "sampling": {
-            "sampler": "ddpm",
-            "eta": 0.0,
-            "precision": "fp32",
-            "batch_size": batch_size,
-            "seeds": [4, 5],
-            "targets": ["ball", "cup"],
-            "methods": {
-                "free": {"classifier": None},
-                "weak_ema": {
-                    "classifier": "weak",
-                    "at": "x0",
-                    "scales": [30, 3],
-                    "objective": "log_prob",
-                    "stabilizer": [{"name": "ema", "beta": 0.9}],
-                    "interval": [0.0, 1.0],
-                    "on_nonfinite": "raise",
-                    "steps": 5,
-                },
-            },
-        },
-        "metrics": {"bootstrap": {"resamples": 20, "seed": 0}, "trajectories": {"num_samples": num_samples}},
-    }
+METHOD = Guided(
+    classifier="weak",
+    at="x0",
+    scales=(30, 3),
+    objective="log_prob",
+    stabilizer=[{"name": "ema", "beta": 0.9}],
+    num_samples=6,
+    steps=5,
+)
+
+
+def measure(folder: Path, output: Path, name: str = "weak_ema", batch_size: int = 64) -> None:
+    """Follow the method's first five samples of seed 4 toward class 1, the ball."""
+    settings, bootstrap = Trajectories(num_samples=5), Bootstrap(resamples=20, seed=0)
+    where = (folder / "unet", folder / "weak", output)
+    measure_trajectories(name, METHOD, Chain(), 4, "ball", 1, settings, bootstrap, *where, batch_size=batch_size)
 
 
 @pytest.fixture
@@ -149,7 +139,7 @@ def tiny_networks(monkeypatch: pytest.MonkeyPatch) -> tuple[nn.Module, nn.Module
 
 def test_the_table_is_of_the_samples_that_the_run_draws(tiny_networks: Any, tmp_path: Path) -> None:
     unet, classifier = tiny_networks
-    measure_trajectories(config(), "weak_ema", tmp_path, tmp_path / "weak_ema.csv")
+    measure(tmp_path, tmp_path / "weak_ema.csv")
     table = pd.read_csv(tmp_path / "weak_ema.csv")
     assert list(table.columns) == COLUMNS
     # Four of the five steps are guided: the last adds no noise.
@@ -180,16 +170,14 @@ def test_the_table_is_of_the_samples_that_the_run_draws(tiny_networks: Any, tmp_
 
 def test_the_batch_size_changes_nothing(tiny_networks: Any, tmp_path: Path) -> None:
     for batch_size in (2, 64):
-        measure_trajectories(config(batch_size), "weak_ema", tmp_path, tmp_path / f"{batch_size}.csv")
+        measure(tmp_path, tmp_path / f"{batch_size}.csv", batch_size=batch_size)
     assert (tmp_path / "2.csv").read_bytes() == (tmp_path / "64.csv").read_bytes()
 
 
 def test_tables_are_gathered_in_the_order_of_the_methods(tiny_networks: Any, tmp_path: Path) -> None:
-    settings = config()
-    settings["sampling"]["methods"]["again"] = settings["sampling"]["methods"]["weak_ema"]
     for name in ("again", "weak_ema"):
-        measure_trajectories(settings, name, tmp_path, tmp_path / "parts" / f"{name}.csv")
-    gather_trajectories(settings, tmp_path / "parts", tmp_path / "all.csv")
+        measure(tmp_path, tmp_path / "parts" / f"{name}.csv", name)
+    gather_trajectories(["weak_ema", "again"], tmp_path / "parts", tmp_path / "all.csv")
     whole = pd.read_csv(tmp_path / "all.csv")
     assert list(dict.fromkeys(whole.method)) == ["weak_ema", "again"]
     parts = [pd.read_csv(tmp_path / "parts" / f"{name}.csv") for name in ("weak_ema", "again")]
@@ -197,9 +185,7 @@ def test_tables_are_gathered_in_the_order_of_the_methods(tiny_networks: Any, tmp
 
 
 def test_a_run_that_guides_nothing_has_an_empty_table(tmp_path: Path) -> None:
-    settings = config()
-    del settings["sampling"]["methods"]["weak_ema"]
-    gather_trajectories(settings, tmp_path, tmp_path / "all.csv")
+    gather_trajectories([], tmp_path, tmp_path / "all.csv")
     assert (tmp_path / "all.csv").read_text() == ",".join(COLUMNS) + "\n"
 
 
@@ -208,10 +194,10 @@ def test_a_missing_or_damaged_part_is_named(tmp_path: Path, content: str | None)
     if content is not None:
         (tmp_path / "weak_ema.csv").write_text(content)
     with pytest.raises(UserError, match=r"weak_ema\.csv is"):
-        gather_trajectories(config(), tmp_path, tmp_path / "all.csv")
+        gather_trajectories(["weak_ema"], tmp_path, tmp_path / "all.csv")
     assert not (tmp_path / "all.csv").exists()
 
 
 def test_a_missing_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is missing"):
-        measure_trajectories(config(), "weak_ema", tmp_path, tmp_path / "out.csv")
+        measure(tmp_path, tmp_path / "out.csv")

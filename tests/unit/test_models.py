@@ -9,13 +9,15 @@ import torch
 import torchvision
 from diffusers import DDPMPipeline, DDPMScheduler
 from safetensors.torch import load_file, save_file
+from sections import models_of, prepare
 
-from nonrobust_guidance.data import load_split, prepare_data
+from nonrobust_guidance.data import load_split
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.classifiers import CrossEntropy, load_classifier, train_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion, train_diffusion
 from nonrobust_guidance.models.images import add_noise, to_uint8, to_unit_range
 from nonrobust_guidance.models.judge import decode_factors, encode_factors
+from nonrobust_guidance.models.origins import TrainedDiffusion, trained_models
 from nonrobust_guidance.schedule import Schedule
 
 TRAINING = {
@@ -67,10 +69,12 @@ DATASET = {
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A U-Net and three classifiers, trained for two steps each."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    prepare_data(DATASET, folder / "data")
-    train_diffusion(CONFIG, folder / "data", folder / "diffusion")
-    for name in CONFIG["classifiers"]:
-        train_classifier(CONFIG, name, folder / "data", folder / name)
+    prepare(DATASET, folder / "data")
+    for name, settings in trained_models(models_of(dataset=DATASET, **CONFIG)).items():
+        if isinstance(settings, TrainedDiffusion):
+            train_diffusion(settings, folder / "data", folder / name)
+        else:
+            train_classifier(settings, name, folder / "data", folder / name)
     return folder
 
 

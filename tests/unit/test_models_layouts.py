@@ -8,6 +8,7 @@ import torch
 from diffusers import DDPMScheduler, DiTTransformer2DModel, UNet2DConditionModel, UNet2DModel, VQModel
 from diffusers.training_utils import EMAModel
 from safetensors.torch import load_file, save_file
+from sections import models_of
 from torch import nn
 from torchvision import models
 
@@ -15,7 +16,8 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
-from nonrobust_guidance.models.published import fetch_checkpoint
+from nonrobust_guidance.models.origins import fetched_models
+from nonrobust_guidance.models.published import fetch_classifier, fetch_diffusion
 
 BLOCKS = {"down_block_types": ("DownBlock2D", "AttnDownBlock2D"), "up_block_types": ("AttnUpBlock2D", "UpBlock2D")}
 FLAT = {"down_block_types": ("DownBlock2D", "DownBlock2D"), "up_block_types": ("UpBlock2D", "UpBlock2D")}
@@ -47,16 +49,10 @@ def source(tmp_path):
 
 def fetch(source, **further):
     """Fetch from a folder and return the U-Net as the run loads it."""
-    config = {
-        "dataset": {"image_size": 16, "classes": ["a", "b"]},
-        "diffusion": {
-            "name": "ddpm",
-            "schedule": {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2},
-            "source": {"folder": str(source)} | further,
-        },
-    }
+    schedule = {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2}
+    diffusion = {"name": "ddpm", "schedule": schedule, "source": {"folder": str(source)} | further}
     output = source.parent / "ddpm"
-    fetch_checkpoint(config, "ddpm", output)
+    fetch_diffusion(fetched_models(models_of(diffusion=diffusion))["ddpm"], 16, output)
     assert sorted(path.name for path in output.rglob("*.*")) == [
         "config.json",
         f"{STEM}.safetensors",
@@ -105,15 +101,10 @@ def test_a_repository_of_shards_comes_whole(unet, source, hub):
     files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*.*")}
     commit = hub.add("model", "owner/sharded", files)
     output = source.parent / "of_hub"
-    config = {
-        "dataset": {"image_size": 16, "classes": ["a", "b"]},
-        "diffusion": {
-            "name": "ddpm",
-            "schedule": {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2},
-            "source": {"repository": "owner/sharded", "revision": None},
-        },
-    }
-    fetch_checkpoint(config, "ddpm", output)
+    schedule = {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2}
+    place = {"repository": "owner/sharded", "revision": None}
+    diffusion = {"name": "ddpm", "schedule": schedule, "source": place}
+    fetch_diffusion(fetched_models(models_of(diffusion=diffusion))["ddpm"], 16, output)
     assert same(load_diffusion(output)[0], unet.float())
     record = json.loads((output / "source.json").read_text())
     assert (record["revision"], set(record["sha256"])) == (commit, set(files))
@@ -359,8 +350,8 @@ def test_a_classifier_comes_out_of_wrappers_and_precisions(tmp_path, prefix, kin
     save_file(weights, tmp_path / "source" / "w.safetensors")
     section = {"architecture": "mobilenet_v3_small", "input_size": 32, "noised": False}
     section |= {"source": {"folder": str(tmp_path / "source"), "mean": [0.5] * 3, "std": [0.5] * 3}}
-    config = {"dataset": {"image_size": 16, "classes": ["a", "b"]}, "diffusion": {"name": "d"}}
-    fetch_checkpoint(config | {"classifiers": {"guide": section}}, "guide", tmp_path / "guide")
+    models_fetched = fetched_models(models_of(classifiers={"guide": section}))
+    fetch_classifier(models_fetched["guide"], "guide", ["a", "b"], 16, tmp_path / "guide")
     written = load_file(tmp_path / "guide" / "model.safetensors")
     counts = {name for name in written if name.endswith("num_batches_tracked")}
     assert {written[name].dtype for name in written.keys() - counts} == {torch.float32}

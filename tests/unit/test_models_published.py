@@ -10,6 +10,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from safetensors.torch import load, load_file, save
+from sections import models_of
 from torchvision import models
 
 import nonrobust_guidance as ng
@@ -17,20 +18,25 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
-from nonrobust_guidance.models.published import fetch_checkpoint
+from nonrobust_guidance.models.origins import fetched_models
+from nonrobust_guidance.models.published import fetch_classifier, fetch_diffusion
 from nonrobust_guidance.models.resuming import clear_state
 
 SCHEDULE = {"num_steps": 40, "beta_start": 1e-4, "beta_end": 0.2}
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
-def config(diffusion=None, classifier=None, classes=("female", "male"), **settings):
-    section = {"architecture": "mobilenet_v3_small", "input_size": 32, "noised": False} | settings
-    return {
-        "dataset": {"image_size": 16, "classes": list(classes)},
-        "diffusion": {"name": "ddpm", "schedule": SCHEDULE, "source": diffusion or {"folder": "nowhere"}},
-        "classifiers": {"guide": section | {"source": {"mean": [0.5] * 3, "std": [0.5] * 3} | (classifier or {})}},
-    }
+def fetch_unet(source, folder):
+    """Fetch a diffusion model as a run with such a source does."""
+    diffusion = {"name": "ddpm", "schedule": SCHEDULE, "source": source}
+    fetch_diffusion(fetched_models(models_of(diffusion=diffusion))["ddpm"], 16, folder)
+
+
+def fetch_guide(source, folder, classes=("female", "male"), **settings):
+    """Fetch a classifier likewise."""
+    section = {"architecture": "mobilenet_v3_small", "input_size": 32, "noised": False, "source": source} | settings
+    models = models_of(classifiers={"guide": section})
+    fetch_classifier(fetched_models(models)["guide"], "guide", classes, 16, folder)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def classifier_file(num_logits, prefix="classifier.", architecture="mobilenet_v3
 @pytest.mark.parametrize("kind", ["safetensors", "pickled", "old_names"])
 def test_a_diffusion_model_comes_out_of_each_layout_as_it_went_in(unet, tmp_path, flat, kind):
     files = published(unet, flat, pickled=kind == "pickled", old_names=kind == "old_names")
-    fetch_checkpoint(config(put(tmp_path / "hand", files)), "ddpm", tmp_path / "ddpm")
+    fetch_unet(put(tmp_path / "hand", files), tmp_path / "ddpm")
     loaded, schedule = load_diffusion(tmp_path / "ddpm")
     x, t = torch.randn(2, 3, 16, 16), torch.tensor([3, 30])
     torch.testing.assert_close(loaded(x, t).sample, unet(x, t).sample, atol=0, rtol=0)
@@ -129,7 +135,7 @@ def test_a_diffusion_model_of_elsewhere(unet, hub, tmp_path, place):
                 archive.writestr(f"models/unet64/{name}", data)
         hub.served["models.zip"] = content.getvalue()
         commit, source = None, {"url": f"{hub.url}/plain/models.zip", "path": "models/unet64"}
-    fetch_checkpoint(config(source), "ddpm", tmp_path / "ddpm")
+    fetch_unet(source, tmp_path / "ddpm")
     loaded, _ = load_diffusion(tmp_path / "ddpm")
     assert torch.equal(loaded.conv_in.weight, unet.conv_in.weight)
     record = json.loads((tmp_path / "ddpm" / "source.json").read_text())
@@ -140,15 +146,15 @@ def test_a_diffusion_model_of_elsewhere(unet, hub, tmp_path, place):
 def test_the_first_fetch_is_held_to(unet, hub, tmp_path, capsys):
     first = hub.add("model", "google/ddpm", published(unet, flat=True))
     source = {"repository": "google/ddpm", "revision": None}
-    fetch_checkpoint(config(source), "ddpm", tmp_path)
+    fetch_unet(source, tmp_path)
     assert "recorded, and later fetches are held to it" in capsys.readouterr().err
     changed = published(unet, flat=True) | {"config.json": b"{}"}
     second = hub.add("model", "google/ddpm", changed)
-    fetch_checkpoint(config(source), "ddpm", tmp_path)
+    fetch_unet(source, tmp_path)
     assert "as recorded at the first fetch" in capsys.readouterr().err
     assert json.loads((tmp_path / "source.json").read_text())["revision"] == first
     with pytest.raises(UserError):
-        fetch_checkpoint(config(source | {"revision": second}), "ddpm", tmp_path)
+        fetch_unet(source | {"revision": second}, tmp_path)
     assert json.loads((tmp_path / "source.json").read_text())["revision"] == first
 
 
@@ -156,13 +162,13 @@ def test_files_by_hand_are_held_to_and_to_the_configuration(unet, tmp_path):
     files = published(unet, flat=True)
     source = put(tmp_path / "hand", files)
     digest = sha256_of(tmp_path / "hand" / WEIGHTS)
-    fetch_checkpoint(config(source | {"sha256": {WEIGHTS: digest}}), "ddpm", tmp_path / "ddpm")
+    fetch_unet(source | {"sha256": {WEIGHTS: digest}}, tmp_path / "ddpm")
     weights = {name: tensor + 1 for name, tensor in load(files[WEIGHTS]).items()}
     (tmp_path / "hand" / WEIGHTS).write_bytes(save(weights))
     with pytest.raises(UserError, match=r"safetensors is not the file that .*source\.json recorded at the first fetch"):
-        fetch_checkpoint(config(source), "ddpm", tmp_path / "ddpm")
+        fetch_unet(source, tmp_path / "ddpm")
     with pytest.raises(UserError, match=r"where diffusion\.source\.sha256 says"):
-        fetch_checkpoint(config(source | {"sha256": {WEIGHTS: digest}}), "ddpm", tmp_path / "new")
+        fetch_unet(source | {"sha256": {WEIGHTS: digest}}, tmp_path / "new")
     unchanged, _ = load_diffusion(tmp_path / "ddpm")
     assert torch.equal(unchanged.conv_in.weight, unet.conv_in.weight)
 
@@ -179,7 +185,7 @@ def test_a_pickle_that_is_more_than_tensors_is_refused_and_not_run(unet, tmp_pat
     for content in (pickle.dumps({"a": Evil()}), b"", files[name][:900]):
         source = put(tmp_path / "hand", files | {name: content})
         with pytest.raises(UserError, match=r"is a pickle that holds more than tensors, or is damaged; convert it"):
-            fetch_checkpoint(config(source), "ddpm", tmp_path / "new")
+            fetch_unet(source, tmp_path / "new")
     assert not (tmp_path / "was-run").exists()
 
 
@@ -197,7 +203,7 @@ def test_a_pickle_that_is_more_than_tensors_is_refused_and_not_run(unet, tmp_pat
 def test_another_schedule_is_named(unet, tmp_path, change, sentence):
     source = put(tmp_path / "hand", published(unet, flat=True, **change))
     with pytest.raises(UserError, match=sentence) as raised:
-        fetch_checkpoint(config(source), "ddpm", tmp_path / "ddpm")
+        fetch_unet(source, tmp_path / "ddpm")
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "ddpm" / "source.json").exists()
 
@@ -218,24 +224,24 @@ def test_another_network_is_named(unet, tmp_path, change, sentence):
         files[WEIGHTS] = save({k: v.contiguous() for k, v in UNet2DModel.from_config(card).state_dict().items()})
     files["config.json"] = json.dumps(card).encode()
     with pytest.raises(UserError, match=sentence):
-        fetch_checkpoint(config(put(tmp_path / "hand", files)), "ddpm", tmp_path / "ddpm")
+        fetch_unet(put(tmp_path / "hand", files), tmp_path / "ddpm")
 
 
 def test_missing_parts_and_places_are_named(unet, tmp_path):
     files = published(unet, flat=False)
     source = put(tmp_path / "hand", {name: files[name] for name in files if not name.startswith("scheduler")})
     with pytest.raises(UserError, match=r"has no file scheduler/scheduler_config\.json nor scheduler_config\.json"):
-        fetch_checkpoint(config(source), "ddpm", tmp_path / "ddpm")
+        fetch_unet(source, tmp_path / "ddpm")
     with pytest.raises(UserError, match=r"has no file else/unet/config\.json nor"):
-        fetch_checkpoint(config(source | {"path": "else"}), "ddpm", tmp_path / "ddpm")
+        fetch_unet(source | {"path": "else"}, tmp_path / "ddpm")
     with pytest.raises(UserError, match=r"diffusion\.source\.folder nowhere is no folder"):
-        fetch_checkpoint(config(), "ddpm", tmp_path / "ddpm")
+        fetch_unet({"folder": "nowhere"}, tmp_path / "ddpm")
 
 
 def test_without_the_network_the_sentence_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError) as raised:
-        fetch_checkpoint(config({"repository": "google/ddpm-celebahq-256"}), "ddpm", tmp_path)
+        fetch_unet({"repository": "google/ddpm-celebahq-256"}, tmp_path)
     assert str(raised.value).startswith("http://127.0.0.1:9/google/ddpm-celebahq-256 cannot be fetched (")
     assert str(raised.value).endswith(
         "fetch it elsewhere, and name the folder that you put it into in diffusion.source.folder in place of this"
@@ -248,7 +254,7 @@ def test_a_classifier_sees_what_it_was_trained_on(tmp_path, num_logits, classes,
     network, content = classifier_file(num_logits, prefix)
     mean, std = [0.5, 0.4, 0.3], [0.2, 0.3, 0.4]
     source = put(tmp_path / "hand", {"a/nonrobust.safetensors": content}) | {"mean": mean, "std": std}
-    fetch_checkpoint(config(None, source, classes), "guide", tmp_path / "guide")
+    fetch_guide(source, tmp_path / "guide", classes)
     x = torch.rand(3, 3, 16, 16) * 2 - 1
     expected = ng.preprocess(network, size=32, mean=mean, std=std)(x)
     torch.testing.assert_close(load_classifier(tmp_path / "guide")(x), expected, atol=1e-5, rtol=1e-5)
@@ -264,7 +270,7 @@ def test_a_classifier_sees_what_it_was_trained_on(tmp_path, num_logits, classes,
 def test_half_of_everything_is_minus_one_to_one(tmp_path):
     network, content = classifier_file(1)
     source = put(tmp_path / "hand", {"w.safetensors": content})
-    fetch_checkpoint(config(None, source, input_size=None), "guide", tmp_path / "guide")
+    fetch_guide(source, tmp_path / "guide", input_size=None)
     x = torch.rand(3, 3, 16, 16) * 2 - 1
     torch.testing.assert_close(load_classifier(tmp_path / "guide")(x), network(x), atol=1e-5, rtol=1e-5)
 
@@ -274,11 +280,11 @@ def test_a_classifier_of_a_repository_or_a_url(hub, tmp_path):
     commit = hub.add("model", "them/models", {"a/robust.safetensors": content, "b/other.safetensors": b"x"})
     hub.served["robust.safetensors"] = content
     with pytest.raises(UserError, match=r"classifiers\.guide\.source has 2 \.safetensors files; name the one"):
-        fetch_checkpoint(config(None, {"repository": "them/models"}), "guide", tmp_path / "a")
+        fetch_guide({"repository": "them/models"}, tmp_path / "a")
     in_repository = {"repository": "them/models", "path": "a/robust.safetensors"}
-    fetch_checkpoint(config(None, in_repository), "guide", tmp_path / "a")
+    fetch_guide(in_repository, tmp_path / "a")
     assert json.loads((tmp_path / "a" / "source.json").read_text())["revision"] == commit
-    fetch_checkpoint(config(None, {"url": f"{hub.url}/plain/robust.safetensors"}), "guide", tmp_path / "b")
+    fetch_guide({"url": f"{hub.url}/plain/robust.safetensors"}, tmp_path / "b")
     one, other = (load_file(tmp_path / name / "model.safetensors") for name in "ab")
     assert all(torch.equal(one[name], other[name]) for name in one)
 
@@ -294,7 +300,7 @@ def test_a_classifier_of_a_repository_or_a_url(hub, tmp_path):
 def test_another_classifier_is_named(tmp_path, content, settings, sentence):
     source = put(tmp_path / "hand", {"w.safetensors": content})
     with pytest.raises(UserError, match=sentence) as raised:
-        fetch_checkpoint(config(None, source, **settings), "guide", tmp_path / "guide")
+        fetch_guide(source, tmp_path / "guide", **settings)
     assert str(raised.value).startswith("classifiers.guide.source cannot be used: ")
     assert list((tmp_path / "guide").iterdir()) == []
 
@@ -304,7 +310,7 @@ def test_a_folder_of_checkpoints_says_how_they_came(tmp_path):
     source = put(tmp_path / "hand", {"w.safetensors": content})
     (tmp_path / "guide").mkdir()
     (tmp_path / "guide" / "history.csv").write_text("of a training")
-    fetch_checkpoint(config(None, source), "guide", tmp_path / "guide")
+    fetch_guide(source, tmp_path / "guide")
     assert not (tmp_path / "guide" / "history.csv").exists()
     clear_state(tmp_path / "guide")
     assert not (tmp_path / "guide" / "source.json").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from nonrobust_guidance.config import write_config
+from nonrobust_guidance.config import load_config, write_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.report.pages.ablation import figures, variants
 from nonrobust_guidance.report.render import render_page
@@ -35,7 +35,7 @@ def results(fake, tmp_path) -> Results:
 
 
 def test_a_change_is_one_setting_and_no_more(fake):
-    found = {c.method: (c.setting, c.value) for c in variants.variants_of(fake.config(methods=METHODS), "base")}
+    found = {c.method: (c.setting, c.value) for c in variants.variants_of(fake.run(methods=METHODS), "base")}
     assert found == {
         "base": ("", ""),
         "beta": ("ema beta", "0.5"),
@@ -88,12 +88,12 @@ def test_the_page_shows_each_base_and_the_other_runs(fake, results, tmp_path):
     notebook = Path(__file__).parents[2] / "notebooks" / "ablation.ipynb"
     there = fake.config(methods={"free": METHODS["free"]}) | {"run": "other"}
     fake.write(tmp_path / "results" / "other", there, {"free": [(64, 1.0)]})
-    config = results.config | {"report": {"ablation_of": ["base", "adam"], "beside": ["other"]}}
+    config = results.run.resolved() | {"report": {"ablation_of": ["base", "adam"], "beside": ["other"]}}
     with pytest.raises(UserError, match=r"other/config\.yaml is missing; make the run 'other' first"):
-        variants.read_beside(config, results.folder)
-    write_config(there, tmp_path / "results" / "other" / "config.yaml")
+        variants.read_beside(["other"], results.folder, load_config)
+    write_config(fake.run(there), tmp_path / "results" / "other" / "config.yaml")
     output = results.folder / "report" / "ablation.html"
-    render_page(config, results.folder, notebook, output)
+    render_page(fake.run(config), results.folder, notebook, output)
     text = output.read_text()
     assert text.count("data:image/svg+xml") == 2
     assert "Base: non-robust, x̂₀ + EMA 0.9 (base)" in text

@@ -29,7 +29,7 @@ from nonrobust_guidance.report.results import Results
 
 def judged(results: Results) -> dict[int, Verdict]:
     """The verdicts by number, over all targets."""
-    fresh = Results.read(results.config, results.folder)
+    fresh = Results.read(results.run, results.folder)
     return {verdict.number: verdict for verdict in reversed(decide_claims(fresh))}
 
 
@@ -67,7 +67,7 @@ def test_gradients(fake: Any, tmp_path: Path, weak: float, cosine: float, outcom
     results = fake.write(tmp_path, config)
     fake.sensitivity_table(4.0, weak).to_csv(tmp_path / "sensitivity.csv", index=False)
     cosines = {"strong_xt": 0.8, "weak_xt": cosine}
-    fake.trajectory_table(list_cells(config), cosines).to_csv(tmp_path / "trajectories.csv", index=False)
+    fake.trajectory_table(list_cells(fake.run(config)), cosines).to_csv(tmp_path / "trajectories.csv", index=False)
     assert judged(results)[2].decision == outcome
 
 
@@ -83,7 +83,7 @@ def test_gradients_are_quoted_with_their_intervals_and_n(fake: Any, tmp_path: Pa
         "[0.45, 0.55])."
     )
     (tmp_path / "sensitivity.csv").unlink()
-    cells = [cell for cell in list_cells(config) if cell.method.guided]
+    cells = [cell for cell in list_cells(fake.run(config)) if cell.method.guided]
     table = fake.trajectory_table(cells, {"strong_xt": 0.8, "weak_xt": 0.1})
     table.to_csv(tmp_path / "trajectories.csv", index=False)
     # Two targets with half a width of 0.05 each: 0.05 / sqrt(2) is 0.0354.
@@ -163,9 +163,9 @@ def test_diversity(fake: Any, tmp_path: Path, recall: float, spread: float, outc
     config["sampling"]["seeds"] = [0, 1]
     results = fake.write(tmp_path, config)
     change_metrics(results, {"recall_judge": {"weak_adam": recall}})
-    table = fake.factor_table(list_cells(config), {"weak_adam": spread})
+    table = fake.factor_table(list_cells(fake.run(config)), {"weak_adam": spread})
     table.to_csv(tmp_path / "factors.csv", index=False)
-    fake.signature_table(list_cells(config), {}).to_csv(tmp_path / "signatures.csv", index=False)
+    fake.signature_table(list_cells(fake.run(config)), {}).to_csv(tmp_path / "signatures.csv", index=False)
     verdict = judged(results)[7]
     assert verdict.decision == outcome
     assert f"recall {100 * recall:.0f}%" in verdict.evidence
@@ -212,7 +212,7 @@ def test_degradation(fake: Any, tmp_path: Path, colour: dict[str, float], none: 
     config = fake.config(["cup"], {**fake.METHODS, "weak_x0": weak_x0})
     results = fake.write(tmp_path, config, {**fake.PAPER, "weak_x0": [(62, 5.0), (20, 70.0)]})
     assert judged(results)[8].decision == NOT_TESTED
-    fake.signature_table(list_cells(config), colour, none).to_csv(tmp_path / "signatures.csv", index=False)
+    fake.signature_table(list_cells(fake.run(config)), colour, none).to_csv(tmp_path / "signatures.csv", index=False)
     verdict = judged(results)[8]
     assert verdict.decision == outcome
     assert "non-robust, x̂₀: colour shift" in verdict.evidence

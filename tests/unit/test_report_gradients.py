@@ -64,7 +64,7 @@ def write(fake: Any, folder: Path, config: dict[str, Any]) -> None:
 def gradients(fake: Any, tmp_path: Path) -> Gradients:
     config = fake.config()
     write(fake, tmp_path, config)
-    return Gradients.read(config, tmp_path)
+    return Gradients.read(fake.run(config), tmp_path)
 
 
 def test_the_answer_has_the_numbers_of_the_tables(gradients: Gradients) -> None:
@@ -132,7 +132,7 @@ def test_charts_show_the_numbers_of_the_tables(gradients: Gradients) -> None:
 def test_the_page_needs_no_other_file(fake: Any, tmp_path: Path) -> None:
     config, output = fake.config(), tmp_path / "report" / "gradients.html"
     write(fake, tmp_path, config)
-    render_page(config, tmp_path, TEMPLATE, output)
+    render_page(fake.run(config), tmp_path, TEMPLATE, output)
     text = output.read_text()
     assert text.count("<img") == text.count("data:image/svg+xml") == 7
     assert "multiplies this by 2.00" in text
@@ -142,7 +142,7 @@ def test_the_page_needs_no_other_file(fake: Any, tmp_path: Path) -> None:
 def test_a_run_that_guides_nothing_has_its_page(fake: Any, tmp_path: Path) -> None:
     config = fake.config(["cup"], {"free": fake.METHODS["free"]})
     write(fake, tmp_path, config)
-    found = Gradients.read(config, tmp_path)
+    found = Gradients.read(fake.run(config), tmp_path)
     assert found.courses == []
     assert len(words.answer(found)) == 2
     for figure in (figures.right_under_noise(found), figures.gradient_changes(found, "ratio")):
@@ -156,7 +156,7 @@ def test_a_missing_table_is_one_sentence(fake: Any, tmp_path: Path, table: str) 
     write(fake, tmp_path, config)
     (tmp_path / table).unlink()
     with pytest.raises(UserError, match=f"{table} is missing"):
-        Gradients.read(config, tmp_path)
+        Gradients.read(fake.run(config), tmp_path)
 
 
 def test_a_page_without_its_tables_is_the_same_sentence(fake: Any, tmp_path: Path) -> None:
@@ -164,5 +164,5 @@ def test_a_page_without_its_tables_is_the_same_sentence(fake: Any, tmp_path: Pat
     write(fake, tmp_path, config)
     (tmp_path / "sensitivity.csv").unlink()
     with pytest.raises(UserError, match=r"^\S*sensitivity\.csv is missing; run the step that writes it first$"):
-        render_page(config, tmp_path, TEMPLATE, output)
+        render_page(fake.run(config), tmp_path, TEMPLATE, output)
     assert not output.exists()

@@ -93,13 +93,12 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    config = fake.config(["cup", "b<i>&$l"])
-    config["run"] = "r&<b>un"
-    config["dataset"]["classes"] = ["cup", "b<i>&$l"]
+    plain = fake.run(targets=["cup"])
+    config = fake.named(plain, "b<i>&$l").model_copy(update={"run": "r&<b>un"})
     results_folder = tmp_path / "results folder"
     fake.write(results_folder, config)
     report, index = results_folder / "report" / "sampling.html", results_folder / "report" / "index.html"
-    render_page(config, results_folder, TEMPLATE, report)
+    render_page(plain, results_folder, fake.renaming(TEMPLATE, tmp_path, "b<i>&$l"), report)
     render_index(config, results_folder, index)
 
     links = assert_self_contained(report)
@@ -111,7 +110,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     assert "Traceback" not in shown
     assert "Asked for b<i>&$l" in shown
     assert nbformat.read(results_folder / "report" / "sampling.ipynb", as_version=4).cells[1].metadata.tags
-    assert yaml.safe_load((results_folder / "config.yaml").read_text()) == config
+    assert yaml.safe_load((results_folder / "config.yaml").read_text()) == plain.resolved()
 
     links = assert_self_contained(index)
     paper, *files = links.linked
@@ -134,7 +133,7 @@ def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: 
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("x = 1"), nbformat.v4.new_code_cell("1 / 0")])
     nbformat.write(notebook, tmp_path / "bad.ipynb")
     with pytest.raises(UserError) as caught:
-        render_page(config, tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
+        render_page(fake.run(config), tmp_path / "run", tmp_path / "bad.ipynb", tmp_path / "out" / "bad.html")
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert "bad.ipynb failed (ZeroDivisionError: division by zero)" in sentence
@@ -148,7 +147,7 @@ def test_what_is_no_notebook_is_named(fake: Any, tmp_path: Path, content: str | 
     if content is not None:
         path.write_text(content)
     with pytest.raises(UserError) as caught:
-        render_page(config, tmp_path / "run", path, tmp_path / "x.html")
+        render_page(fake.run(config), tmp_path / "run", path, tmp_path / "x.html")
     assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -213,7 +212,7 @@ def test_another_feature_space_is_what_the_report_calls_distance(fake: Any, tmp_
     numbers[[name for name in inception if name.startswith("kid")]] = 0.01
     pd.concat([results.metrics, numbers], axis=1).to_csv(tmp_path / "metrics.csv", index=False)
     config["metrics"]["extractors"] = ["inception", "judge"]
-    results = Results.read(config, tmp_path)
+    results = Results.read(fake.run(config), tmp_path)
     assert results.outcomes_of("cup")[0].distance.value == 109
     assert "in features of Inception as clean-fid uses it" in paragraph(results, decide_claims(results))
     row = tables.sampling_table(results)[0]

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from nonrobust_guidance.config import Run
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
@@ -46,10 +47,10 @@ SOUND = {name: [(0.005, 0.0, 0.0, 0.0)] * len(rows) for name, rows in FAILING.it
 Make = Callable[..., Signatures]
 
 
-def tables(config: dict[str, Any], numbers: Mapping[str, Any], factors: tuple[str, ...]) -> dict[str, pd.DataFrame]:
+def tables(run: Run, numbers: Mapping[str, Any], factors: tuple[str, ...]) -> dict[str, pd.DataFrame]:
     """Return the two tables of a run: sixteen samples of each cell are listed, of which every second is accepted."""
     rows, listed = [], []
-    for cell in list_cells(config):
+    for cell in list_cells(run):
         colour, fooled, blank, size = numbers[cell.method.name][cell.method.scales.index(cell.scale)]
         where = {"method": cell.method.name, "scale": cell.scale, "target": cell.target, "seed": cell.seed}
         shifts = {"colour_shift": colour, "median_shift": colour / 2, "saturation_shift": 0.0}
@@ -65,7 +66,7 @@ def tables(config: dict[str, Any], numbers: Mapping[str, Any], factors: tuple[st
         rows.append(row)
         listed += [sample(i, factors) | where for i in range(16)]
     for method in ("real", "real_judged"):
-        for target in config["sampling"]["targets"]:
+        for target in run.sampling.targets:
             where = {"method": method, "scale": math.nan, "target": target, "seed": math.nan}
             listed += [sample(i, factors) | where | {"fooled": math.nan, "accepted": 1} for i in range(30)]
     return {"signatures.csv": pd.DataFrame(rows), "factors.csv": pd.DataFrame(listed)}
@@ -79,9 +80,9 @@ def sample(i: int, factors: tuple[str, ...]) -> dict[str, Any]:
 @pytest.fixture
 def make(fake: Any, tmp_path: Path) -> Make:
     def write(numbers: Mapping[str, Any] = FAILING, factors: tuple[str, ...] = FACTORS, **changes: Any) -> Signatures:
-        config = fake.config(**changes)
-        results = fake.write(tmp_path, config)
-        for name, table in tables(config, numbers, factors).items():
+        run = fake.run(**changes)
+        results = fake.write(tmp_path, run)
+        for name, table in tables(run, numbers, factors).items():
             table.to_csv(tmp_path / name, index=False, float_format="%.6g")
         return Signatures.read(results)
 
@@ -240,7 +241,7 @@ def test_the_template_is_short_tagged_and_without_outputs() -> None:
 def test_the_page_is_rendered_with_and_without_factors(make: Make, tmp_path: Path, factors: tuple[str, ...]) -> None:
     found = make(factors=factors, targets=["cup"])
     output = tmp_path / "report" / "signatures.html"
-    render_page(found.results.config, tmp_path, TEMPLATE, output)
+    render_page(found.results.run, tmp_path, TEMPLATE, output)
     text = output.read_text(encoding="utf-8")
     assert "Does the mean colour shift?" in text
     assert "Traceback" not in text

@@ -11,20 +11,21 @@ import torch
 from torch import nn
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.models.settings import EarlyStopping, Training
 from nonrobust_guidance.models.training import batch_indices, learning_rate, parts_of, train, update_average
 
-SETTINGS = {
-    "seed": 5,
-    "steps": 12,
-    "batch_size": 4,
-    "learning_rate": 1e-2,
-    "warmup_steps": 3,
-    "weight_decay": 0.01,
-    "gradient_clip": 1.0,
-    "ema_decay": 0.9,
-    "precision": "fp32",
-    "checkpoint_every": 2,
-}
+SETTINGS = Training(
+    seed=5,
+    steps=12,
+    batch_size=4,
+    learning_rate=1e-2,
+    warmup_steps=3,
+    weight_decay=0.01,
+    gradient_clip=1.0,
+    ema_decay=0.9,
+    precision="fp32",
+    checkpoint_every=2,
+)
 
 
 class NoisyRegression:
@@ -62,7 +63,7 @@ def test_a_training_that_was_stopped_ends_with_the_same_weights(tmp_path: Path, 
     torch.manual_seed(99)  # the global generator must not matter
     resumed = NoisyRegression()
     history = train(resumed, SETTINGS, tmp_path / "b", "b")
-    assert resumed.calls == SETTINGS["steps"] - stop_at // 2 * 2, "it went on from the last state"
+    assert resumed.calls == SETTINGS.steps - stop_at // 2 * 2, "it went on from the last state"
     for key, value in undisturbed.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
     assert history == expected
@@ -92,7 +93,7 @@ def test_a_training_told_to_stop_saves_the_step_it_is_in_and_goes_on_from_it(
     assert signal.getsignal(number) == before
     resumed = NoisyRegression()
     assert train(resumed, SETTINGS, tmp_path / "b", "b") == expected
-    assert resumed.calls == SETTINGS["steps"] - 7
+    assert resumed.calls == SETTINGS.steps - 7
     for key, value in undisturbed.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[key]), key
 
@@ -110,7 +111,7 @@ def test_a_batch_in_parts_has_the_gradient_of_the_whole(tmp_path: Path) -> None:
     whole, parts = Regression(), Regression()
     parts.model.load_state_dict(whole.model.state_dict())
     expected = train(whole, SETTINGS, tmp_path / "a", "a")
-    history = train(parts, SETTINGS | {"accumulation": 2}, tmp_path / "b", "b")
+    history = train(parts, SETTINGS.model_copy(update={"accumulation": 2}), tmp_path / "b", "b")
     assert [row["loss"] for row in history] == pytest.approx([row["loss"] for row in expected], rel=1e-5)
     for key, value in whole.model.state_dict().items():
         torch.testing.assert_close(parts.model.state_dict()[key], value, rtol=1e-5, atol=1e-6)
@@ -125,15 +126,15 @@ def test_parts_are_all_rows_once_and_in_order() -> None:
 
 def test_a_batch_that_cannot_be_shared_out_evenly_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="a batch of 4 cannot be shared out over 1 processes in 3 parts each; give"):
-        train(NoisyRegression(), SETTINGS | {"accumulation": 3}, tmp_path, "a")
+        train(NoisyRegression(), SETTINGS.model_copy(update={"accumulation": 3}), tmp_path, "a")
 
 
 def test_a_state_of_other_settings_is_not_used(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train(NoisyRegression(stop_at=6), SETTINGS, tmp_path, "first")
     fresh = NoisyRegression()
-    train(fresh, {**SETTINGS, "learning_rate": 2e-2}, tmp_path, "second")
-    assert fresh.calls == SETTINGS["steps"]
+    train(fresh, SETTINGS.model_copy(update={"learning_rate": 2e-2}), tmp_path, "second")
+    assert fresh.calls == SETTINGS.steps
 
 
 def test_a_truncated_state_is_not_used(tmp_path: Path) -> None:
@@ -143,18 +144,18 @@ def test_a_truncated_state_is_not_used(tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:-10])
     fresh = NoisyRegression()
     train(fresh, SETTINGS, tmp_path, "second")
-    assert fresh.calls == SETTINGS["steps"]
+    assert fresh.calls == SETTINGS.steps
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine() -> None:
-    settings = {"learning_rate": 1.0, "warmup_steps": 4, "steps": 104}
+    settings = SETTINGS.model_copy(update={"learning_rate": 1.0, "warmup_steps": 4, "steps": 104})
     assert [learning_rate(step, settings) for step in range(4)] == [0.25, 0.5, 0.75, 1.0]
     assert learning_rate(54, settings) == pytest.approx(0.5)
     assert learning_rate(104, settings) == pytest.approx(0.0)
 
 
 def test_an_epoch_shows_every_example_once_and_the_next_in_another_order() -> None:
-    settings = {"seed": 1, "batch_size": 5}
+    settings = SETTINGS.model_copy(update={"seed": 1, "batch_size": 5})
     first = np.concatenate([batch_indices(step, 20, settings) for step in range(4)])
     second = np.concatenate([batch_indices(step, 20, settings) for step in range(4, 8)])
     assert sorted(first) == sorted(second) == list(range(20))
@@ -176,7 +177,7 @@ def validated(accuracies: list[float], stop_at: int | None = None) -> tuple[Nois
 
 
 def test_training_ends_with_the_first_late_epoch_that_gains_too_little(tmp_path: Path) -> None:
-    settings = SETTINGS | {"early_stopping": {"min_epochs": 3, "min_gain": 0.01}}
+    settings = SETTINGS.model_copy(update={"early_stopping": EarlyStopping(min_epochs=3, min_gain=0.01)})
     # The second epoch gains nothing, but is too early; the fourth gains a point, the fifth less.
     objective, validate = validated([0.5, 0.5, 0.7, 0.71, 0.719, 0.9])
     history = train(objective, settings, tmp_path, "a", validate)
@@ -187,7 +188,7 @@ def test_training_ends_with_the_first_late_epoch_that_gains_too_little(tmp_path:
 
 
 def test_a_stopped_training_stops_at_the_same_epoch_after_a_kill(tmp_path: Path) -> None:
-    settings = SETTINGS | {"early_stopping": {"min_epochs": 3, "min_gain": 0.01}}
+    settings = SETTINGS.model_copy(update={"early_stopping": EarlyStopping(min_epochs=3, min_gain=0.01)})
     accuracies = [0.5, 0.5, 0.7, 0.71, 0.719, 0.9]
     undisturbed, validate = validated(accuracies)
     expected = train(undisturbed, settings, tmp_path / "a", "a", validate)
@@ -204,5 +205,5 @@ def test_a_stopped_training_stops_at_the_same_epoch_after_a_kill(tmp_path: Path)
 def test_without_early_stopping_nothing_is_validated(tmp_path: Path) -> None:
     objective, validate = validated([])
     history = train(objective, SETTINGS, tmp_path, "a", validate)
-    assert objective.calls == SETTINGS["steps"]
+    assert objective.calls == SETTINGS.steps
     assert "validation_accuracy" not in history[-1]

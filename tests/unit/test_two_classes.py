@@ -5,15 +5,19 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from nonrobust_guidance.config import resolve_config
+from nonrobust_guidance.config import parse_config
 from nonrobust_guidance.data import load_split, prepare_data
+from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.distances.references import measure_references
 from nonrobust_guidance.metrics.gather import gather_scores
 from nonrobust_guidance.metrics.gradients.noise_accuracy import measure_noise_accuracy
 from nonrobust_guidance.metrics.score import score_method
+from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
 from nonrobust_guidance.models.classifiers import load_classifier, train_classifier
 from nonrobust_guidance.models.diffusion import train_diffusion
+from nonrobust_guidance.models.origins import TrainedDiffusion, trained_models
 from nonrobust_guidance.sampling.draw import draw_samples
+from nonrobust_guidance.sampling.settings import Chain
 
 TRAINING = {"seed": 0, "steps": 40, "batch_size": 16, "learning_rate": 2.0e-3}
 GUIDE = {"architecture": "resnet18", "input_size": 16, "training": TRAINING}
@@ -33,7 +37,7 @@ def run(tmp_path_factory):
     """A folder with data, checkpoints, samples and tables, and the configuration they were made by."""
     folder = tmp_path_factory.mktemp("run")
     write_images(folder / "mine")
-    config = resolve_config(
+    config = parse_config(
         {
             "run": "mine",
             "dataset": {
@@ -70,18 +74,26 @@ def run(tmp_path_factory):
         "mine.yaml",
     )
     data, checkpoints = folder / "data", folder / "checkpoints"
-    prepare_data(config["dataset"], data)
-    train_diffusion(config, data, checkpoints / "diffusion")
-    for name in config["classifiers"]:
-        train_classifier(config, name, data, checkpoints / name)
+    prepare_data(config.dataset, data)
+    for name, settings in trained_models(config).items():
+        if isinstance(settings, TrainedDiffusion):
+            train_diffusion(settings, data, checkpoints / name)
+        else:
+            train_classifier(settings, name, data, checkpoints / name)
     measure_references("judge", data, checkpoints / "judge", 100, data / "references" / "judge")
     for method, scale in (("unguided", 0), ("nonrobust_x0", 30)):
         cell = folder / "samples" / method / f"scale-{scale}" / "seed-0"
-        draw_samples(config, method, scale, 0, checkpoints, cell)
+        drawn, chain, labels = config.sampling.methods[method], config.sampling.part(Chain), {"dark": 0, "light": 1}
+        guide = checkpoints / drawn.classifier if drawn.classifier else None
+        draw_samples(method, drawn, scale, 0, chain, labels, checkpoints / "diffusion", guide, cell)
         score = folder / "scores" / f"{method}.csv"
-        score_method(config, method, data, checkpoints, folder / "weights", folder / "samples", score)
-    gather_scores(config, folder / "scores", folder / "metrics.csv")
-    measure_noise_accuracy(config, data, checkpoints, folder / "noise_accuracy.csv")
+        cells = [cell for cell in list_cells(config) if cell.method.name == method]
+        places = (data, checkpoints, folder / "weights", folder / "samples", score)
+        score_method(cells, config.metrics.part(Scoring), "nonrobust", *places, names={"run": "mine"})
+    gather_scores(config.sampling.methods, folder / "scores", folder / "metrics.csv")
+    guides = {name: checkpoints / name for name in ("robust", "nonrobust")}
+    settings, bootstrap = config.metrics.part(NoiseAccuracy), config.metrics.bootstrap
+    measure_noise_accuracy(settings, bootstrap, checkpoints / "diffusion", guides, data, folder / "noise_accuracy.csv")
     return folder
 
 

@@ -14,10 +14,11 @@ import yaml
 from accelerate import Accelerator
 from diffusers import DDPMScheduler
 
-from nonrobust_guidance.config import load_config, resolve_config, sample_files, write_config
+from nonrobust_guidance.config import Run, load_config, parse_config, sample_files, write_config
 from nonrobust_guidance.cost import estimate_cost
 from nonrobust_guidance.data.pictures import limit_splits
-from nonrobust_guidance.data.sportballs import SportBalls
+from nonrobust_guidance.data.settings import Dataset
+from nonrobust_guidance.data.sportballs import SportBallsData
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import list_cells
@@ -25,10 +26,13 @@ from nonrobust_guidance.metrics.distances.features import choose_rows
 from nonrobust_guidance.metrics.distances.neighbours import Manifold
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
 from nonrobust_guidance.metrics.ground_truth.mixtures import experiments
+from nonrobust_guidance.metrics.settings import GroundTruth, Metrics
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import build_from_card
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.preprocessing import preprocess
+from nonrobust_guidance.models.settings import NoiseSchedule, Training, UNet
+from nonrobust_guidance.models.sources import ClassifierSource
 from nonrobust_guidance.models.training import (
     batch_indices,
     learning_rate,
@@ -40,6 +44,7 @@ from nonrobust_guidance.models.training import (
 from nonrobust_guidance.sampling.draw import build_guidance, split_batches
 from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.sampling.sample import sample
+from nonrobust_guidance.sampling.settings import Guided, Sampling
 from nonrobust_guidance.schedule import Schedule
 
 TINY = Path(__file__).parents[2] / "config" / "tiny.yaml"
@@ -62,7 +67,7 @@ def full() -> dict[str, Any]:
     ]
     guided = {"classifier": "robust", "at": "x0", "stabilizer": stabilizers, "interval": [0.1, 0.9], "scales": [3, 0.5]}
     config["sampling"]["methods"] = {"unguided": {"steps": 3}, "guided": guided | {"num_samples": 4, "steps": 5}}
-    return resolve_config(config, "full.yaml")
+    return parse_config(config, "full.yaml").resolved()
 
 
 def fetched() -> dict[str, Any]:
@@ -74,7 +79,7 @@ def fetched() -> dict[str, Any]:
     config["diffusion"] = {"schedule": config["diffusion"]["schedule"], "source": {"folder": "f"}}
     source = {"folder": "f", "mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
     config["classifiers"]["robust"] = {"architecture": "resnet18", "noised": True, "input_size": 64, "source": source}
-    return resolve_config(config, "fetched.yaml")
+    return parse_config(config, "fetched.yaml").resolved()
 
 
 RUNS = {"full": full(), "fetched": fetched()}
@@ -107,10 +112,10 @@ def changed(config: dict[str, Any], key: Key, value: Any) -> dict[str, Any]:
     return config
 
 
-def accepted(config: dict[str, Any], key: Key, value: Any) -> dict[str, Any] | None:
+def accepted(config: dict[str, Any], key: Key, value: Any) -> Run | None:
     """Return the configuration with another number, or None where that is refused, in one sentence about a key."""
     try:
-        return resolve_config(changed(config, key, value), "mine.yaml")
+        return parse_config(changed(config, key, value), "mine.yaml")
     except UserError as error:
         sentence = str(error)
         assert sentence.startswith("mine.yaml: ")
@@ -156,7 +161,7 @@ def once(function: Callable[..., None]) -> Callable[..., None]:
     done = set()
 
     def called(*settings: Any) -> None:
-        text = json.dumps(settings)
+        text = repr(settings)
         if text not in done:
             function(*settings)
             done.add(text)
@@ -164,31 +169,31 @@ def once(function: Callable[..., None]) -> Callable[..., None]:
     return called
 
 
-def use(config: dict[str, Any], folder: Path) -> None:
+def use(run: Run, folder: Path) -> None:
     """Put all numbers of a configuration to the constructors and functions that its run calls with them."""
-    dataset, sampling, schedule = config["dataset"], config["sampling"], config["diffusion"]["schedule"]
-    use_as_files(config, folder)
-    use_schedule(schedule, [entry["steps"] for entry in (sampling, *sampling["methods"].values())])
+    dataset, sampling, schedule = run.dataset, run.sampling, run.diffusion.schedule
+    use_as_files(run, folder)
+    use_schedule(schedule, [entry.steps for entry in (sampling, *sampling.methods.values())])
     use_dataset(dataset)
-    use_unet(config["diffusion"].get("unet"), dataset["image_size"])
-    for model in (config["diffusion"], *config["classifiers"].values()):
-        if "architecture" in model:
-            use_classifier(model["architecture"], model["input_size"], dataset["image_size"], model.get("source"))
-        if "training" in model:
-            use_training(model["training"], dataset["num_images"]["train"])
+    use_unet(run.diffusion.unet, dataset.image_size)
+    for classifier in run.classifiers.values():
+        use_classifier(classifier.architecture, classifier.input_size, dataset.image_size, classifier.source)
+    for model in (run.diffusion, *run.classifiers.values()):
+        if model.training:
+            use_training(model.training, dataset.num_images.train)
     use_sampling(sampling, schedule)
-    use_metrics(config["metrics"])
-    use_ground_truth(config["report"]["ground_truth"])
-    assert estimate_cost(config).samples > 0
+    use_metrics(run.metrics)
+    use_ground_truth(run.report.ground_truth)
+    assert estimate_cost(run).samples > 0
 
 
-def use_as_files(config: dict[str, Any], folder: Path) -> None:
-    write_config(config, folder / "config.yaml")
-    assert load_config(folder / "config.yaml") == config
-    assert json.loads(json.dumps(config)) == config
-    files = sample_files(config)
+def use_as_files(run: Run, folder: Path) -> None:
+    write_config(run, folder / "config.yaml")
+    assert load_config(folder / "config.yaml") == run
+    assert json.loads(json.dumps(run.resolved())) == run.resolved() == load_config(folder / "config.yaml").resolved()
+    files = sample_files(run)
     assert len(set(files)) == len(files)
-    for cell in list_cells(config):
+    for cell in list_cells(run):
         assert cell.path(Path()).as_posix() in files
         assert float(f"{cell.scale:g}") == cell.scale
         assert float(cell.seed) == cell.seed
@@ -199,11 +204,9 @@ def use_as_files(config: dict[str, Any], folder: Path) -> None:
 
 
 @once
-def use_schedule(noise: dict[str, Any], steps: list[int]) -> None:
-    scheduler = DDPMScheduler(
-        num_train_timesteps=noise["num_steps"], beta_start=noise["beta_start"], beta_end=noise["beta_end"]
-    )
-    for schedule in (Schedule.from_diffusers(scheduler), Schedule.linear(*noise.values())):
+def use_schedule(noise: NoiseSchedule, steps: list[int]) -> None:
+    scheduler = DDPMScheduler(num_train_timesteps=noise.num_steps, beta_start=noise.beta_start, beta_end=noise.beta_end)
+    for schedule in (Schedule.from_diffusers(scheduler), noise.make()):
         # In float32, in which chains are computed, the image's amplitude can be divided by.
         assert torch.isfinite(1 / schedule.alpha_bars.sqrt().float()).all()
         for kept in steps:
@@ -211,23 +214,22 @@ def use_schedule(noise: dict[str, Any], steps: list[int]) -> None:
 
 
 @once
-def use_dataset(dataset: dict[str, Any]) -> None:
-    size, counts = dataset["image_size"], dataset["num_images"]
-    if dataset["kind"] == "sportballs":
-        balls = SportBalls(
-            **{key: value for key, value in dataset.items() if key not in ("kind", "name", "num_images")}
-        )
+def use_dataset(dataset: Dataset) -> None:
+    size, counts = dataset.image_size, dataset.num_images.counts()
+    if isinstance(dataset, SportBallsData):
+        balls = dataset.open(Path())
         if size <= 512:
             assert balls.example(sum(counts.values()) - 1).image.shape == (size, size, 3)
-    assert sum(dataset.get("split", {}).values()) < 1
+    else:
+        assert dataset.split.validation + dataset.split.test < 1
     splits = dict.fromkeys(("train", "validation", "test"), range(100))
-    for split, indices in limit_splits(splits, counts, dataset["seed"]).items():
+    for split, indices in limit_splits(splits, counts, dataset.seed).items():
         assert len(indices) == min(100, counts[split])
-        assert split == "validation" or counts[split] >= 2 * len(dataset["classes"])
+        assert split == "validation" or counts[split] >= 2 * len(dataset.classes)
 
 
 @once
-def use_unet(settings: dict[str, Any] | None, size: int) -> None:
+def use_unet(settings: UNet | None, size: int) -> None:
     if settings is not None:
         with torch.device("meta"):
             x = torch.zeros(2, 3, size, size)
@@ -235,64 +237,64 @@ def use_unet(settings: dict[str, Any] | None, size: int) -> None:
 
 
 @once
-def use_classifier(architecture: str, input_size: int | None, size: int, source: dict[str, Any] | None) -> None:
+def use_classifier(architecture: str, input_size: int | None, size: int, source: ClassifierSource | None) -> None:
     card = {"architecture": architecture, "classes": ["a", "b", "c"], "factors": [], "input_size": input_size or size}
     with torch.device("meta"):
         assert build_from_card(card)(torch.zeros(2, 3, size, size)).shape == (2, 3)
     if source is not None:
-        seen = preprocess(lambda images: images, input_size, source["mean"], source["std"])
+        seen = preprocess(lambda images: images, input_size, source.mean, source.std)
         assert torch.isfinite(seen(torch.linspace(-1, 1, 192).reshape(1, 3, 8, 8)).square()).all()
 
 
 @once
-def use_ground_truth(settings: dict[str, Any]) -> None:
-    for experiment in experiments(**settings):
-        assert len(experiment.schedule) == settings["num_steps"]
+def use_ground_truth(settings: GroundTruth) -> None:
+    for experiment in experiments(settings.num_samples, settings.num_steps):
+        assert len(experiment.schedule) == settings.num_steps
 
 
 @once
-def use_training(settings: dict[str, Any], num_images: int) -> None:
+def use_training(settings: Training, num_images: int) -> None:
     images = min(num_images, 500)
-    size, processes = min(settings["batch_size"], images), settings["processes"]
+    size, processes = min(settings.batch_size, images), settings.processes
     processes = 1 if processes == "auto" else processes
     if num_images <= 500:
-        require_even_parts(size, processes, settings["accumulation"])
-        parts = parts_of([torch.zeros(size)], processes - 1, processes, settings["accumulation"])
+        require_even_parts(size, processes, settings.accumulation)
+        parts = parts_of([torch.zeros(size)], processes - 1, processes, settings.accumulation)
         assert all(len(part[0]) for part in parts)
     network = torch.nn.Linear(3, 3)
     average = {name: value.clone() for name, value in network.state_dict().items()}
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
-    for step in (0, settings["steps"] - 1):
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings.weight_decay)
+    for step in (0, settings.steps - 1):
         assert len(batch_indices(step, images, settings)) == size
         rate = learning_rate(step, settings)
         optimizer.param_groups[0]["lr"] = rate
-        with step_randomness(settings["seed"], step):
+        with step_randomness(settings.seed, step):
             network(torch.rand(2, 3)).sum().backward()
-        Accelerator(cpu=True).clip_grad_norm_(network.parameters(), settings["gradient_clip"])
+        Accelerator(cpu=True).clip_grad_norm_(network.parameters(), settings.gradient_clip)
         optimizer.step()
-        if settings["ema_decay"]:
-            update_average(average, network, settings["ema_decay"])
+        if settings.ema_decay:
+            update_average(average, network, settings.ema_decay)
     assert all(torch.isfinite(value).all() for value in [*average.values(), *network.parameters()])
-    torch.Generator().manual_seed(settings["seed"])
+    torch.Generator().manual_seed(settings.seed)
     with torch.random.fork_rng():
-        torch.manual_seed(settings["seed"])
+        torch.manual_seed(settings.seed)
 
 
 @once
-def use_sampling(sampling: dict[str, Any], noise: dict[str, Any]) -> None:
+def use_sampling(sampling: Sampling, noise: NoiseSchedule) -> None:
     """Draw a sample of every guided cell with a network that predicts no noise and a linear classifier, in float32."""
-    schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"])
+    schedule = noise.make()
     classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
-    options = {"sampler": sampling["sampler"], "eta": sampling["eta"], "shape": (3, 4, 4)}
-    for method in sampling["methods"].values():
-        last = range(method["num_samples"])[-2:]
-        assert split_batches(last, sampling["batch_size"])
-        if sampling["shard_size"]:
-            assert len(range(0, method["num_samples"], sampling["shard_size"])) <= 10_000
-        chain = schedule.respaced(min(method["steps"], 20))
-        for scale in method["scales"] if method["classifier"] else ():
+    options = {"sampler": sampling.sampler, "eta": sampling.eta, "shape": (3, 4, 4)}
+    for method in sampling.methods.values():
+        last = range(method.num_samples)[-2:]
+        assert split_batches(last, sampling.batch_size)
+        if sampling.shard_size:
+            assert len(range(0, method.num_samples, sampling.shard_size)) <= 10_000
+        chain = schedule.respaced(min(method.steps, 20))
+        for scale in method.scales if isinstance(method, Guided) else ():
             guidance = build_guidance(classifier, 1, scale, method)
-            for seed in sampling["seeds"]:
+            for seed in sampling.seeds:
                 images = sample(silent, chain, 2, seed, guidance=guidance, first_index=last[0], **options)
                 assert torch.isfinite(images).all()
 
@@ -303,15 +305,15 @@ def silent(x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
 
 
 @once
-def use_metrics(metrics: dict[str, Any]) -> None:
-    bootstrap, values = metrics["bootstrap"], np.linspace(0, 1, 5)
-    assert math.isfinite(resampled_interval(values, np.median, bootstrap["resamples"], bootstrap["seed"]).low)
-    assert choose_rows(10, metrics["feature_rows"], bootstrap["seed"]).sum() == min(10, metrics["feature_rows"])
-    assert len(Manifold.of(np.eye(3), metrics["neighbours"]).radii) == 3
-    SampleNoise(bootstrap["seed"], range(2), (3, 4, 4))(0)
-    for count in (metrics["noise_levels"], metrics["sensitivity"]["levels"]):
+def use_metrics(metrics: Metrics) -> None:
+    bootstrap, values = metrics.bootstrap, np.linspace(0, 1, 5)
+    assert math.isfinite(resampled_interval(values, np.median, bootstrap.resamples, bootstrap.seed).low)
+    assert choose_rows(10, metrics.feature_rows, bootstrap.seed).sum() == min(10, metrics.feature_rows)
+    assert len(Manifold.of(np.eye(3), metrics.neighbours).radii) == 3
+    SampleNoise(bootstrap.seed, range(2), (3, 4, 4))(0)
+    for count in (metrics.noise_levels, metrics.sensitivity.levels):
         assert 1 <= len(noise_levels(4, count)) <= 4
-    for count in (metrics["num_noise_images"], metrics["sensitivity"]["num_images"]):
+    for count in (metrics.num_noise_images, metrics.sensitivity.num_images):
         assert 1 <= len(noise_levels(50, count)) <= 50
 
 
@@ -380,10 +382,10 @@ def test_names_of_classes_methods_and_classifiers_are_those_of_files(tmp_path, n
     config["classifiers"][name] = RUNS["fetched"]["classifiers"]["robust"]
     config["dataset"]["classes"][0] = config["sampling"]["targets"][0] = name
     if len(name) < 81 and name.isascii() and name.replace("_", "").isalnum() and name == name.lower():
-        use_as_files(resolve_config(config, "mine.yaml"), tmp_path)
+        use_as_files(parse_config(config, "mine.yaml"), tmp_path)
     else:
         with pytest.raises(UserError) as caught:
-            resolve_config(config, "mine.yaml")
+            parse_config(config, "mine.yaml")
         assert "\n" not in str(caught.value)
         assert len(str(caught.value)) < 600
 

@@ -12,6 +12,7 @@ STAGES = [
     "errors",
     "files",
     "yaml_files",
+    "settings",
     "csv_files",
     "devices",
     "fetching",
@@ -28,8 +29,10 @@ STAGES = [
     "audit",
     "cli",
 ]
-# Read by the command line and the Snakefile only: every stage gets its settings handed over.
-FRONT = {"config": {"errors", "yaml_files", "config"}, "progress": {"progress"}}
+# Read by the command line and the Snakefile only: every stage gets its settings handed over. A run is composed of the
+# stages' sections.
+SECTIONS = {"settings", "data", "models", "sampling", "metrics", "report"}
+FRONT = {"config": {"errors", "files", "yaml_files", "config"} | SECTIONS, "progress": {"progress"}}
 
 
 def imported_parts(file: Path) -> set[str]:
@@ -63,6 +66,7 @@ def test_imports_point_upstream(file):
 @pytest.mark.parametrize(
     ("modules", "heavy"),
     [
+        (["config"], {"torch", "torchvision", "diffusers", "matplotlib", "scipy", "pandas"}),
         (["cli", "metrics.gather"], {"torch", "diffusers", "matplotlib", "scipy"}),
         (
             ["report.pages.index", "report.pages.ground_truth.figures", "report.pages.signatures.pictures"],

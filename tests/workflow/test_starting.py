@@ -12,7 +12,8 @@ import pytest
 
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.data import prepare_data
-from nonrobust_guidance.records.trainings import checkpoint_settings, write_checkpoint_card
+from nonrobust_guidance.models.origins import trained_models
+from nonrobust_guidance.records.trainings import write_checkpoint_card
 
 ROOT = Path(__file__).parents[2]
 DATA = Path("data/sportballs-tiny")
@@ -31,17 +32,17 @@ def trained(tmp_path: Path) -> Path:
     """A folder with the tiny run's data, and files in the place of its checkpoints whose cards are right."""
     folder = tmp_path / "run"
     config = load_config(ROOT / "config" / "tiny.yaml")
-    prepare_data(config["dataset"], folder / DATA)
+    prepare_data(config.dataset, folder / DATA)
     manifest = folder / DATA / "manifest.json"
     files = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
     made = {"diffusion": [*files, "scheduler/scheduler_config.json", "history.csv"]}
-    for name, settings in checkpoint_settings(config).items():
+    for name, settings in trained_models(config).items():
         checkpoint = folder / DATA / "checkpoints" / name
         names = made.get(name, ["config.json", "model.safetensors", "history.csv"])
         for file in names:
             (checkpoint / file).parent.mkdir(parents=True, exist_ok=True)
             (checkpoint / file).write_text(name)
-        write_checkpoint_card(checkpoint, settings, [{"step": 1}], manifest, names, "cpu")
+        write_checkpoint_card(checkpoint, settings, settings.training.seed, [{"step": 1}], manifest, names, "cpu")
     return folder
 
 

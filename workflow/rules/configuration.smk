@@ -2,9 +2,10 @@
 import os
 import sys
 
-from nonrobust_guidance.config import instead, read_run, resolve_config
+from nonrobust_guidance.config import parse_config, read_run
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.report.pages import pages_of
+from nonrobust_guidance.settings import instead
 from snakemake.utils import update_config
 
 
@@ -15,7 +16,7 @@ def read_config():
     and no for false.
 
     Returns:
-        The configuration, and the models whose trainings ``--config replace=...`` allows to replace.
+        The run, and the models whose trainings ``--config replace=...`` allows to replace.
     """
     files = [os.path.relpath(path) for path in workflow.configfiles]
     # Leave to replace a training is given for one call. It is not a setting of the run.
@@ -25,23 +26,23 @@ def read_config():
     try:
         for part in read_run(files, overrides):
             update_config(said, part)
-        config = resolve_config(said, ", ".join(files) + (" with --config" if overrides else ""))
+        run = parse_config(said, ", ".join(files) + (" with --config" if overrides else ""))
         replaced = read_run([], leave)[-1]["replace"] if leave else []
     except UserError as error:
         sys.exit(f"error: {error}")
-    models = [config["diffusion"]["name"], *config["classifiers"]]
+    models = [run.diffusion.name, *run.classifiers]
     names = models if replaced == "all" else replaced if isinstance(replaced, list) else [replaced]
     unknown = [name for name in names if name not in models]
     if unknown:
         sys.exit(
             f"error: --config replace names {unknown[0]}, which is no model of this run; {instead(unknown[0], models)}"
         )
-    return config, names
+    return run, names
 
 
-config, REPLACED = read_config()
+RUN, REPLACED = read_config()
 
-METHODS = config["sampling"]["methods"]
-GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
-UNGUIDED = [name for name, method in METHODS.items() if not method["classifier"]]
-PAGES = pages_of(config)
+METHODS = RUN.sampling.methods
+GUIDED = list(RUN.sampling.guided)
+UNGUIDED = [name for name in METHODS if name not in GUIDED]
+PAGES = pages_of(RUN.report)

@@ -17,11 +17,11 @@ rule prepare_data:
     threads: 1
     resources:
         # torchvision holds CelebA's lists as Python numbers, which take much memory.
-        mem_mb=3000 if config["dataset"]["kind"] == "celeba" else 1000,
-        runtime=60 if config["dataset"]["kind"] == "sportballs" else 480,
+        mem_mb=3000 if RUN.dataset.kind == "celeba" else 1000,
+        runtime=60 if RUN.dataset.kind == "sportballs" else 480,
     params:
         config=MODEL_CONFIG,
-        settings=config["dataset"],
+        settings=RUN.dataset.recorded(),
         folder=DATA,
     message:
         "Preparing the dataset {params.settings[name]}"

@@ -35,7 +35,7 @@ rule measure_references:
         expand(
             "{data}/references/{{extractor}}/{name}.safetensors",
             data=DATA,
-            name=["all", *config["dataset"]["classes"]],
+            name=["all", *RUN.dataset.classes],
         ),
     log:
         f"{RESULTS}/logs/measure_references/{{extractor}}.log",
@@ -47,7 +47,7 @@ rule measure_references:
         runtime=240,
     params:
         config=MODEL_CONFIG,
-        rows=config["metrics"]["feature_rows"],
+        rows=RUN.metrics.feature_rows,
         data=DATA,
         weights=extractor_weights,
         folder=f"{DATA}/references/{{extractor}}",

@@ -1,6 +1,6 @@
 from nonrobust_guidance.metrics import tables
 
-GUIDES = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
+GUIDES = [name for name in RUN.classifiers if name != RUN.metrics.judge]
 
 
 rule measure_noise_accuracy:

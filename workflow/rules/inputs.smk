@@ -6,10 +6,10 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
 
-SHARD_SIZE = config["sampling"]["shard_size"]
-INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["extractors"] if name != "judge"}
+SHARD_SIZE = RUN.sampling.shard_size
+INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in RUN.metrics.extractors if name != "judge"}
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
-BESIDE = [f"results/{run}/metrics.csv" for run in config["report"]["beside"]]
+BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
 
 for file in BESIDE:
     if not os.path.isfile(file):
@@ -18,25 +18,26 @@ for file in BESIDE:
 
 def sprite_files():
     """Return the pictures that the dataset is drawn from, none if the package draws them itself."""
-    if not config["dataset"].get("sprites"):
+    sprites = getattr(RUN.dataset, "sprites", None)
+    if sprites is None:
         return []
     try:
-        folder = expand_path(config["dataset"]["sprites"], "dataset.sprites")
+        folder = expand_path(sprites, "dataset.sprites")
     except UserError as error:
         sys.exit(f"error: {error}")
-    return [f"{folder}/{name}.png" for name in config["dataset"]["classes"]]
+    return [f"{folder}/{name}.png" for name in RUN.dataset.classes]
 
 
 def guide_files(wildcards):
     """Return the files of the checkpoint of the classifier that guides a method, none for an unguided method."""
-    guide = METHODS[wildcards.method]["classifier"]
+    guide = METHODS[wildcards.method].classifier
     return classifier_files([guide]) if guide else []
 
 
 def shards_of_cell(wildcards):
     """Return the shards of a file of samples, in order."""
     folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
-    num_samples = METHODS[wildcards.method]["num_samples"]
+    num_samples = METHODS[wildcards.method].num_samples
     return [
         f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npy"
         for start in range(0, num_samples, SHARD_SIZE)
@@ -69,7 +70,7 @@ def extractor_weights(wildcards):
 def extractor_files(wildcards):
     """Return the files of an extractor's weights."""
     if wildcards.extractor == "judge":
-        return classifier_files([config["metrics"]["judge"]])
+        return classifier_files([RUN.metrics.judge])
     return extractor_weights(wildcards)
 
 

@@ -6,7 +6,7 @@ rule score_samples:
         method_samples,
         scoring_guides,
         inceptions=INCEPTION_FILES,
-        references=expand(rules.measure_references.output, extractor=config["metrics"]["extractors"]),
+        references=expand(rules.measure_references.output, extractor=RUN.metrics.extractors),
         manifest=rules.prepare_data.output.manifest,
         arrays=rules.prepare_data.output.arrays,
         judge=f"{JUDGE}/config.json",
@@ -71,7 +71,7 @@ rule measure_signatures:
         manifest=rules.prepare_data.output.manifest,
         arrays=rules.prepare_data.output.arrays,
         judge=f"{JUDGE}/config.json",
-        classifiers=classifier_files(config["classifiers"]),
+        classifiers=classifier_files(RUN.classifiers),
     output:
         signatures=table(tables.SIGNATURES),
         factors=table(tables.FACTORS),
@@ -112,7 +112,7 @@ rule measure_ground_truth:
         runtime=60,
     params:
         config=RUN_CONFIG,
-        settings=config["report"]["ground_truth"],
+        settings=RUN.report.ground_truth.recorded(),
     message:
         "Running every method on mixtures whose exact answer is known"
     shell:

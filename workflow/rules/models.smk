@@ -1,8 +1,6 @@
-from nonrobust_guidance.records.trainings import checkpoint_settings
-
-FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
-TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
-MODEL_SETTINGS = checkpoint_settings(config)
+FETCHED = [name for name, classifier in RUN.classifiers.items() if classifier.source]
+TRAINED = [name for name in RUN.classifiers if name not in FETCHED]
+MODEL_SETTINGS = {name: settings.recorded() for name, settings in TRAINED_MODELS.items()}
 
 
 # Outputs are named file by file, because a folder would be deleted with the state from which a killed training goes on.
@@ -10,7 +8,7 @@ MODEL_SETTINGS = checkpoint_settings(config)
 # that it tracks is missing.
 
 
-if "source" in config["diffusion"]:
+if RUN.diffusion.source:
 
     rule fetch_diffusion:
         output:
@@ -30,8 +28,8 @@ if "source" in config["diffusion"]:
             runtime=120,
         params:
             config=MODEL_CONFIG,
-            settings=[config["diffusion"], config["dataset"]["image_size"]],
-            name=config["diffusion"]["name"],
+            settings=[RUN.diffusion.recorded(), RUN.dataset.image_size],
+            name=RUN.diffusion.name,
             folder=DIFFUSION,
         message:
             "Fetching the diffusion model"
@@ -43,7 +41,7 @@ else:
 
     rule train_diffusion:
         input:
-            manifest=training_data(config["diffusion"]["name"]),
+            manifest=training_data(RUN.diffusion.name),
         output:
             index=update(f"{DIFFUSION}/model_index.json"),
             unet=update(f"{DIFFUSION}/unet/config.json"),
@@ -63,7 +61,7 @@ else:
             runtime=240,
         params:
             config=MODEL_CONFIG,
-            settings=MODEL_SETTINGS[config["diffusion"]["name"]],
+            settings=MODEL_SETTINGS[RUN.diffusion.name],
             data=DATA,
             folder=DIFFUSION,
         message:

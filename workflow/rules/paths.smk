@@ -9,19 +9,19 @@ from nonrobust_guidance.metrics import tables
 # beginning of an input or output, for the sake of jobs without a shared file system. The jobs here share one.
 
 # Runs of one dataset share its data and checkpoints.
-DATA = Path("data", config["dataset"]["name"])
+DATA = Path("data", RUN.dataset.name)
 CHECKPOINTS = DATA / "checkpoints"
-DIFFUSION = CHECKPOINTS / config["diffusion"]["name"]
-JUDGE = CHECKPOINTS / config["metrics"]["judge"]
+DIFFUSION = CHECKPOINTS / RUN.diffusion.name
+JUDGE = CHECKPOINTS / RUN.metrics.judge
 # The Inception networks, which serve every dataset.
 WEIGHTS = Path("data/weights")
-RESULTS = Path("results", config["run"])
+RESULTS = Path("results", RUN.run)
 
 # The first file has the settings that runs of one dataset share, the second those of this run.
 MODEL_CONFIG = f"{DATA}/config.yaml"
 RUN_CONFIG = f"{RESULTS}/config.yaml"
 
-SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(config)]
+SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(RUN)]
 SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
 TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key]
 

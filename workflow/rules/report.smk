@@ -47,7 +47,7 @@ rule render_index:
         runtime=10,
     params:
         config=RUN_CONFIG,
-        settings=config,
+        settings=RUN.recorded(),
         results=RESULTS,
     message:
         "Rendering the index"

@@ -1,7 +1,7 @@
 CELL = f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}"
 SHARD = f"{RESULTS}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}"
-TARGETS = config["sampling"]["targets"]
-SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method["num_samples"] > SHARD_SIZE}
+TARGETS = list(RUN.sampling.targets)
+SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method.num_samples > SHARD_SIZE}
 WHOLE = METHODS.keys() - SHARDED
 
 

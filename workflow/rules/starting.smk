@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from nonrobust_guidance.config import MODEL_SECTIONS, write_config
+from nonrobust_guidance.config import Models, write_config
 from snakemake import workflow as engine
 from snakemake.jobs import Job
 
@@ -82,5 +82,5 @@ onstart:
     if workflow.is_main_process and not workflow.touch:
         require_leave_to_replace()
         end_what_predecessors_left()
-    write_config({section: config[section] for section in ("device", *MODEL_SECTIONS)}, Path(MODEL_CONFIG))
-    write_config(config, Path(RUN_CONFIG))
+    write_config(RUN.part(Models), Path(MODEL_CONFIG))
+    write_config(RUN, Path(RUN_CONFIG))

@@ -5,16 +5,18 @@
 # training, which took its time to make, so it is replaced only if --config replace=... names it.
 import sys
 
+from nonrobust_guidance.models.origins import fetched_models, trained_models
 from nonrobust_guidance.records.trainings import mismatches
 
-TRAININGS = mismatches(config, DATA)
+TRAINED_MODELS = trained_models(RUN)
+TRAININGS = mismatches(RUN.dataset.recorded(), TRAINED_MODELS, fetched_models(RUN), DATA)
 VOUCHED = {name for name, reason in TRAININGS.items() if not reason}
 OTHERS = {name: reason for name, reason in TRAININGS.items() if reason}
 
 
 def model_files(name):
     """Return the files of a model's checkpoint."""
-    return diffusion_files() if name == config["diffusion"]["name"] else classifier_files([name])
+    return diffusion_files() if name == RUN.diffusion.name else classifier_files([name])
 
 
 def training_data(name):
@@ -28,7 +30,7 @@ def describe_other(name):
     folder, reason = f"{CHECKPOINTS}/{name}", OTHERS[name]
     if name in REPLACED:
         return f"{folder} is replaced: {reason}"
-    key = "diffusion.name" if name == config["diffusion"]["name"] else f"another key than classifiers.{name}"
+    key = "diffusion.name" if name == RUN.diffusion.name else f"another key than classifiers.{name}"
     key = "dataset.name" if reason.endswith("other data") else key
     return (
         f"{folder} is another training, and this run would replace it: {reason}. To keep both, give this run's another"

@@ -7,8 +7,8 @@ def one_of(names):
 
 
 wildcard_constraints:
-    classifier=one_of(config["classifiers"]),
-    extractor=one_of(config["metrics"]["extractors"]),
+    classifier=one_of(RUN.classifiers),
+    extractor=one_of(RUN.metrics.extractors),
     method=one_of(METHODS),
     page=one_of(PAGES),
     scale=r"[0-9.e+-]+",

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -23,6 +22,7 @@ from nonrobust_guidance.audit.tracked import committed, require_commit
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import CELL, COMPARED
 from nonrobust_guidance.report.pages.index import render_index
 
@@ -30,13 +30,13 @@ AUDIT_FILE = "audit.csv"
 REMEDY = "make this run"
 
 
-def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Path) -> None:
+def audit(run: Measured, results_folder: Path, published_folder: Path) -> None:
     """Check every file, compare every row with the last commit's, and write ``audit.csv`` and the report's audit page.
 
     Prints a line for each cell.
 
     Args:
-        config: the run's validated configuration.
+        run: the run.
         results_folder: of the run, made here.
         published_folder: what git holds of it.
 
@@ -44,7 +44,7 @@ def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Pat
         UserError: if a file is not what was published, a row is different, or there is nothing to compare.
     """
     require_commit()
-    changed = list(find_changed(config, results_folder, published_folder))
+    changed = list(find_changed(run, results_folder, published_folder))
     before = {name: published_table(published_folder / name) for name in COMPARED}
     after = {name: read_texts(results_folder / name, REMEDY) for name in COMPARED}
     widening = widening_for(count_intervals(before.values()))
@@ -53,8 +53,8 @@ def audit(config: Mapping[str, Any], results_folder: Path, published_folder: Pat
         results_folder / AUDIT_FILE, lambda path: pd.DataFrame(map(as_row, compared)).to_csv(path, index=False)
     )
     page = results_folder / "report" / "audit.html"
-    render_audit(config["run"], compared, changed, page)
-    render_index(config, results_folder, page.with_name("index.html"))
+    render_audit(run.run, compared, changed, page)
+    render_index(run, results_folder, page.with_name("index.html"))
     print("\n".join(listing(compared)))
     print("\n".join(changed))
     print(f"{summary(compared)}\nThe audit is {page}")

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.audit.tracked import DATA_FILE, LOCK_FILE, committed, locked_files, read_data_file, read_file
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import PUBLISHED
 from nonrobust_guidance.records.cards import CARD_FILE, read_card
 
 
-def find_changed(config: Mapping[str, Any], results_folder: Path, published_folder: Path) -> Iterator[str]:
+def find_changed(run: Measured, results_folder: Path, published_folder: Path) -> Iterator[str]:
     """Yield a sentence for every file that is not what the last commit, a manifest or a card says.
 
     Args:
-        config: the run's validated configuration.
+        run: the run.
         results_folder: of the run.
         published_folder: what git holds of it.
     """
     yield from changed_published(published_folder)
-    data = Path("data", config["dataset"]["name"])
+    data = Path("data", run.dataset.name)
     yield from changed_tracked()
     yield from changed_arrays(data)
     for card in sorted([*data.glob(f"checkpoints/*/{CARD_FILE}"), *results_folder.glob("samples/**/*.json")]):

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from nonrobust_guidance.audit.integrity import changed_by_card
 from nonrobust_guidance.audit.tracked import DATA_FILE, read_data_file, read_file
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.models.origins import fetched_models, trained_models
+from nonrobust_guidance.models.settings import Models
 from nonrobust_guidance.records.cards import CARD_FILE, read_card
-from nonrobust_guidance.records.trainings import checkpoint_settings, mismatches
+from nonrobust_guidance.records.trainings import mismatches
 
 
-def restore_checkpoints(config: Mapping[str, Any]) -> None:
+def restore_checkpoints(run: Models) -> None:
     """Bring those of the run's published files that are missing, and say which checkpoints it cannot use, and why.
 
     Raises:
         UserError: if DVC cannot bring a file.
     """
-    folder = Path("data", config["dataset"]["name"])
+    folder = Path("data", run.dataset.name)
     tracked = [file for file in read_data_file(read_file(DATA_FILE)) if file.path.is_relative_to(folder)]
     if not tracked:
         return _say(f"{DATA_FILE} holds nothing of {folder}: its models are trained here")
     missing = [str(file.path) for file in tracked if not file.path.is_file()]
     if missing:
         _pull(missing)
-    found = mismatches(config, folder)
+    found = mismatches(run.dataset.recorded(), trained_models(run), fetched_models(run), folder)
     for name, reason in found.items():
         changed = [file.path for file in tracked if file.path.parts[3:4] == (name,) and file.differs()]
         if reason:
@@ -38,15 +38,15 @@ def restore_checkpoints(config: Mapping[str, Any]) -> None:
     _say(f"{sum(not reason for reason in found.values())} of {len(found)} trained checkpoints are in use as they are")
 
 
-def require_publishable(config: Mapping[str, Any]) -> None:
+def require_publishable(run: Models) -> None:
     """Check that every checkpoint that the run trains is what its card says, made by committed code, from these data.
 
     Raises:
         UserError: if one is not, or its files are not what the card says.
     """
-    folder = Path("data", config["dataset"]["name"])
-    found = mismatches(config, folder)
-    for name in checkpoint_settings(config):
+    folder = Path("data", run.dataset.name)
+    found = mismatches(run.dataset.recorded(), trained_models(run), fetched_models(run), folder)
+    for name in trained_models(run):
         path = folder / "checkpoints" / name / CARD_FILE
         card = read_card(path)
         reason = next(changed_by_card(path), "") or found[name]

@@ -15,18 +15,19 @@ from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError, missing_program
 from nonrobust_guidance.fetching import RECORD, sha256_of
 from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import CELL
 from nonrobust_guidance.records.cards import CARD_FILE, read_card
 from nonrobust_guidance.records.environment import code_hash
 
 
-def find_cell(config: Mapping[str, Any], method: str, scale: float, target: str, seed: int) -> Cell:
+def find_cell(run: Measured, method: str, scale: float, target: str, seed: int) -> Cell:
     """Return the cell of a run.
 
     Raises:
         UserError: if the run has none like it.
     """
-    cells = [cell for cell in list_cells(config) if cell.method.name == method]
+    cells = [cell for cell in list_cells(run) if cell.method.name == method]
     for cell in cells:
         if (cell.scale, cell.target, cell.seed) == (scale, target, seed):
             return cell
@@ -41,7 +42,7 @@ def find_cell(config: Mapping[str, Any], method: str, scale: float, target: str,
     )
 
 
-def trace(config: Mapping[str, Any], config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
+def trace(run: Measured, config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
     """Return lines that say where the row of a cell comes from, and how to make it again.
 
     Every file is held against what its card recorded; one that changed since is marked.
@@ -52,15 +53,15 @@ def trace(config: Mapping[str, Any], config_file: Path, cell: Cell, results_fold
     row = find_row(cell, results_folder)
     path = cell.path(results_folder / "samples")
     drawn, scored = read_card(path.with_suffix(".json")), read_card(score_card(cell, results_folder))
-    data = Path("data", config["dataset"]["name"])
+    data = Path("data", run.dataset.name)
     checkpoints = data / "checkpoints"
     lines = ["The row", *(f"  {name} {row[name]}" for name in row if row[name]), "The samples"]
     lines += [marked(path, drawn["sha256"].get(path.name, ""))]
     lines += ["  settings " + json.dumps(drawn["configuration"], default=str), *made_by(drawn)]
     for name, model, recorded in (
-        ("The diffusion model", config["diffusion"]["name"], drawn["inputs"]["diffusion"]),
-        ("The guide", guide_of(cell, config), drawn["inputs"].get("guide") or scored["inputs"].get("guide", "")),
-        ("The judge", config["metrics"]["judge"], scored["inputs"]["judge"]),
+        ("The diffusion model", run.diffusion.name, drawn["inputs"]["diffusion"]),
+        ("The guide", guide_of(cell, run), drawn["inputs"].get("guide") or scored["inputs"].get("guide", "")),
+        ("The judge", run.metrics.judge, scored["inputs"]["judge"]),
     ):
         if model:
             lines += [name, *checkpoint_lines(checkpoints / model, recorded)]

@@ -1,24 +1,26 @@
-"""A run's configuration: read, checked against the schema and against itself, and completed with defaults."""
+"""A run's configuration: composed of the stages' sections, read, checked across them, and completed with defaults."""
 
 from nonrobust_guidance.config.reading import (
-    MODEL_SECTIONS,
     load_config,
+    load_models,
+    parse_config,
+    parse_models,
     read_run,
     require_run_files,
-    resolve_config,
     sample_files,
     write_config,
 )
-from nonrobust_guidance.config.schema import instead, schema_violation
+from nonrobust_guidance.config.run import Models, Run
 
 __all__ = [
-    "MODEL_SECTIONS",
-    "instead",
+    "Models",
+    "Run",
     "load_config",
+    "load_models",
+    "parse_config",
+    "parse_models",
     "read_run",
     "require_run_files",
-    "resolve_config",
     "sample_files",
-    "schema_violation",
     "write_config",
 ]

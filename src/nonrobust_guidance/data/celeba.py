@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
-from torchvision.datasets import CelebA
-from torchvision.datasets.utils import check_integrity
+from pydantic import model_validator
 
 from nonrobust_guidance.data.pictures import NO_FACTORS, Digest, decode_picture, describe_scaling
+from nonrobust_guidance.data.settings import ImageSize, NumImages, OfDataset
 from nonrobust_guidance.data.storage import Example
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import hash_files, require_space
+from nonrobust_guidance.files import expand_path
+from nonrobust_guidance.settings import absent
+from nonrobust_guidance.settings.types import Pair
+from nonrobust_guidance.settings.types import Path as PathText
 
 _PAGE = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 _KAGGLE_PAGE = "https://www.kaggle.com/datasets/jessicali9530/celeba-dataset"
@@ -25,14 +28,51 @@ _NUM_BYTES = 3_100_000_000
 _SPLITS = {"train": "train", "validation": "valid", "test": "test"}
 
 
-class _Files(CelebA):
-    """torchvision's reader, with its files in the root itself."""
+Attribute = Literal[
+    "5_o_Clock_Shadow", "Arched_Eyebrows", "Attractive", "Bags_Under_Eyes", "Bald", "Bangs", "Big_Lips", "Big_Nose",
+    "Black_Hair", "Blond_Hair", "Blurry", "Brown_Hair", "Bushy_Eyebrows", "Chubby", "Double_Chin", "Eyeglasses",
+    "Goatee", "Gray_Hair", "Heavy_Makeup", "High_Cheekbones", "Male", "Mouth_Slightly_Open", "Mustache", "Narrow_Eyes",
+    "No_Beard", "Oval_Face", "Pale_Skin", "Pointy_Nose", "Receding_Hairline", "Rosy_Cheeks", "Sideburns", "Smiling",
+    "Straight_Hair", "Wavy_Hair", "Wearing_Earrings", "Wearing_Hat", "Wearing_Lipstick", "Wearing_Necklace",
+    "Wearing_Necktie", "Young",
+]  # fmt: skip
 
-    base_folder = ""
+
+class CelebAData(OfDataset):
+    """CelebA, two classes by one of its attributes."""
+
+    kind: Literal["celeba"]
+    root: PathText = "data/raw/celeba"
+    """Folder of img_align_celeba.zip, unpacked or not, and of the lists; torchvision downloads what is missing. Or of
+    what Kaggle's archive holds."""
+    attribute: Attribute = "Male"
+    """Who has it is label 1."""
+    classes: Pair
+    """Names of labels 0 and 1; of the attribute Male, female and male if they are left out."""
+    image_size: ImageSize = 64
+    """Height and width in pixels."""
+    num_images: NumImages | None = absent()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_classes_of_male(cls, raw: Any) -> Any:
+        if isinstance(raw, Mapping) and "classes" not in raw and raw.get("attribute", "Male") == "Male":
+            return {**raw, "classes": ["female", "male"]}
+        return raw
+
+    def open(self, folder: Path) -> CelebAFaces:
+        """Return the faces, downloading what is missing.
+
+        Raises:
+            UserError: A file is missing or damaged and cannot be downloaded.
+        """
+        return CelebAFaces(expand_path(self.root, "dataset.root"), self.attribute, self.image_size)
 
 
 class CelebAFaces:
     """The aligned images of 178 x 218 pixels; label 1 is who has the attribute, label 0 who has not."""
+
+    factors = ()
 
     def __init__(self, root: Path, attribute: str, image_size: int) -> None:
         """Read the lists, downloading and unpacking what is missing of the dataset, unless they are Kaggle's.
@@ -53,7 +93,7 @@ class CelebAFaces:
         if (root / _KAGGLE_LISTS[0]).is_file() and not (root / "list_attr_celeba.txt").is_file():
             self._page, self._lists, splits = _KAGGLE_PAGE, list(_KAGGLE_LISTS), read_kaggle(root, attribute)
         else:
-            self._page, self._lists = _PAGE, [name for _, _, name in CelebA.file_list if name.endswith(".txt")]
+            self._page, self._lists = _PAGE, [name for name in _checksums() if name.endswith(".txt")]
             fetch_celeba(root)
             splits = read_lists(root, attribute)
         for split, names, labels in splits:
@@ -90,11 +130,11 @@ def read_lists(root: Path, attribute: str) -> Iterator[tuple[str, list[str], lis
         UserError: The attribute is unknown.
     """
     for split, theirs in _SPLITS.items():
-        files = _Files(root, split=theirs)
+        files = _open_files(root, split=theirs)
         if attribute not in files.attr_names:
             known = ", ".join(filter(None, files.attr_names))
             raise UserError(f"dataset.attribute is '{attribute}', which CelebA does not have; use one of {known}")
-        labels = files.attr[:, files.attr_names.index(attribute)].to(torch.int64)
+        labels = files.attr[:, files.attr_names.index(attribute)].long()
         yield split, files.filename, labels.tolist()
 
 
@@ -146,11 +186,27 @@ def fetch_celeba(root: Path) -> None:
     if not (root / _IMAGES).is_dir():
         require_space(root, _NUM_BYTES, f"CelebA in {root}")
     try:
-        _Files(root, download=True)
+        _open_files(root, download=True)
     except Exception as error:  # of gdown, requests, zipfile, torchvision: what they have in common is that it failed
-        wrong = [name for _, md5, name in CelebA.file_list if not check_integrity(str(root / name), md5)]
+        from torchvision.datasets.utils import check_integrity
+
+        wrong = [name for name, md5 in _checksums().items() if not check_integrity(str(root / name), md5)]
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"CelebA cannot be completed in {root} ({reason}): missing or damaged are {', '.join(wrong) or _IMAGES}; "
             f"download them from {_PAGE} and put them there"
         ) from None
+
+
+def _open_files(root: Path, **options: Any) -> Any:
+    """Return torchvision's reader, with its files in the root itself; torchvision takes seconds to import."""
+    from torchvision.datasets import CelebA
+
+    return type("Files", (CelebA,), {"base_folder": ""})(root, **options)
+
+
+def _checksums() -> dict[str, str]:
+    """Return the MD5 of torchvision's files, by their names."""
+    from torchvision.datasets import CelebA
+
+    return {name: md5 for _, md5, name in CelebA.file_list}

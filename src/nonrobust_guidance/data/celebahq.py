@@ -6,14 +6,19 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from nonrobust_guidance.data.pictures import NO_FACTORS, decode_picture, describe_scaling
+from nonrobust_guidance.data.settings import ImageSize, NumImages, OfDataset
 from nonrobust_guidance.data.storage import Example
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.fetching import Origin, fetch_repository, hash_files, hold_to, list_files
+from nonrobust_guidance.fetching import RECORD, Origin, fetch_repository, hash_files, hold_to, list_files
+from nonrobust_guidance.files import expand_path
+from nonrobust_guidance.settings import absent
+from nonrobust_guidance.settings.types import OR_NULL, Commit, Pair, Repository
+from nonrobust_guidance.settings.types import Path as PathText
 
 _SHARD = re.compile(r"(?:data/)?(?P<split>train|validation)-(?P<number>\d+)-of-(?P<total>\d+).*\.parquet")
 # Of rows decoded at once; a row is an image file.
@@ -21,11 +26,42 @@ _BATCH_SIZE = 16
 _BUFFER_BYTES = 1 << 20
 
 
+class CelebAHQData(OfDataset):
+    """CelebA-HQ, from Parquet files of the Hugging Face hub's data set."""
+
+    kind: Literal["celebahq"]
+    root: PathText = "data/raw/celebahq"
+    """Folder of the Parquet files, which lie in it or in its folder data."""
+    repository: Annotated[Repository | None, OR_NULL] = "korexyz/celeba-hq-256x256"
+    """Data set of the Hugging Face hub; null for files that were put into root by hand."""
+    revision: Annotated[Commit | None, OR_NULL] = None
+    """A commit; null is the newest at the first fetch, which is recorded, and that one afterwards."""
+    classes: Pair = ("female", "male")
+    """Names of labels 0 and 1."""
+    image_size: ImageSize = 256
+    """Height and width in pixels."""
+    num_images: NumImages | None = absent()
+
+    def open(self, folder: Path) -> CelebAHQFaces:
+        """Return the faces, fetching what is missing, and record in the folder where they came from.
+
+        Raises:
+            UserError: A file cannot be read or fetched, or its columns or classes are others.
+        """
+        root = expand_path(self.root, "dataset.root")
+        origin = fetch_celebahq(root, self.repository, self.revision, folder / RECORD)
+        faces = CelebAHQFaces(root, origin, self.classes, self.image_size, self.seed)
+        origin.write(folder / RECORD)
+        return faces
+
+
 class CelebAHQFaces:
     """The rows of the Parquet files: ``image``, a struct of ``bytes`` and ``path``, and the integer ``label``.
 
     Its splits are train and validation; validation is halved by a seeded draw into validation and test.
     """
+
+    factors = ()
 
     def __init__(self, root: Path, origin: Origin, classes: Sequence[str], image_size: int, seed: int) -> None:
         """Open the files; see `fetch_celebahq`.

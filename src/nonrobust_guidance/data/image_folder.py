@@ -58,6 +58,8 @@ class ImageFolder:
     reason, on standard error and in the manifest.
     """
 
+    factors = ()
+
     def __init__(
         self,
         root: Path,

@@ -40,9 +40,11 @@ class Pictures(Protocol):
 
     Attributes:
         splits: The indices of the images of train, validation and test, each ascending.
+        factors: Names of the factors of each image, empty where nothing is known.
     """
 
     splits: dict[str, Sequence[int]]
+    factors: tuple[str, ...]
 
     def example(self, index: int) -> Example | None:
         """Read an image; the indices of a split are asked for in order. None where it is to be left out."""

@@ -4,16 +4,82 @@ Source: arXiv 2507.00687, whose dataset draws its factors from generators reseed
 """
 
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import model_validator
 
-from nonrobust_guidance.data.sprites import draw_sprites, load_sprites
+from nonrobust_guidance.data.settings import ImageSize, NumImages, OfDataset
+from nonrobust_guidance.data.sprites import BALLS, draw_sprites, load_sprites
 from nonrobust_guidance.data.storage import Example
+from nonrobust_guidance.fetching import hash_files
+from nonrobust_guidance.files import expand_path
+from nonrobust_guidance.settings import SettingError, instead
+from nonrobust_guidance.settings.types import OR_NULL, Count, Flag, Names, Range, Share
+from nonrobust_guidance.settings.types import Path as PathText
+from nonrobust_guidance.yaml_files import quoted
 
 _SUPERSAMPLING = 4
+
+
+class NumDrawn(NumImages):
+    """How many images of each split are drawn."""
+
+    train: Count
+    validation: Count
+    test: Count
+
+
+class SportBallsData(OfDataset):
+    """Balls that are drawn."""
+
+    kind: Literal["sportballs"]
+    image_size: ImageSize = 64
+    """Height and width in pixels."""
+    classes: Names = BALLS
+    """Names in label order; each is a ball that the package draws, or a picture among the sprites."""
+    sprites: Annotated[PathText | None, OR_NULL] = None
+    """Folder with one square RGBA <class>.png per class."""
+    ball_size: Share = 0.5
+    """Side of the ball's frame as a fraction of the canvas."""
+    scale_range: Range = (0.3, 0.8)
+    """Ball diameter as a fraction of its frame, lowest and highest."""
+    independent_draws: Flag = True
+    """False repeats the paper's draws, in which the class leaks into the geometry."""
+    num_images: NumDrawn
+
+    @model_validator(mode="after")
+    def _require_balls(self) -> Self:
+        size, share, (low, high) = self.image_size, self.ball_size, self.scale_range
+        for i, name in enumerate(self.classes):
+            if self.sprites is None and name not in BALLS:
+                raise SettingError(f"is {quoted(name)}, which is unknown; {instead(name, BALLS)}", "classes", i)
+        if low >= high:
+            raise SettingError(f"goes from {low} to {high}; give the lower end first", "scale_range")
+        if not 0 < round(100 * low) < round(100 * high):
+            raise SettingError(
+                f"goes from {low} to {high} and is drawn in hundredths; give ends at least 0.01 and that far apart",
+                "scale_range",
+            )
+        if not 0 < round(size * share) < size:
+            raise SettingError(
+                f"is {share}, a frame of {round(size * share)} pixels in images of {size}; give one that has pixels "
+                "and leaves some",
+                "ball_size",
+            )
+        return self
+
+    def open(self, folder: Path) -> "DrawnBalls":
+        """Return the balls.
+
+        Raises:
+            UserError: A sprite cannot be used.
+        """
+        return DrawnBalls(self)
 
 
 class SportBalls:
@@ -112,6 +178,41 @@ class SportBalls:
             margined.paste(self._sprites[label].resize((pixels, pixels), Image.Resampling.BILINEAR), (1, 1))
             self._scaled[label, pixels] = margined
         return self._scaled[label, pixels]
+
+
+class DrawnBalls:
+    """The balls of a dataset: the first for training, the next for validation, and then those for the test."""
+
+    factors = SportBalls.factors
+
+    def __init__(self, settings: SportBallsData) -> None:
+        """Open the sprites, if there are any.
+
+        Raises:
+            UserError: A sprite cannot be used.
+        """
+        sprites = None if settings.sprites is None else expand_path(settings.sprites, "dataset.sprites")
+        balls = SportBalls(
+            settings.seed,
+            settings.image_size,
+            settings.ball_size,
+            settings.scale_range,
+            settings.independent_draws,
+            sprites,
+            settings.classes,
+        )
+        self.example, self.splits, start = balls.example, dict[str, Sequence[int]](), 0
+        for split, count in settings.num_images.counts().items():
+            self.splits[split] = range(start, start + count)
+            start += count
+        self._source: dict[str, Any] = {"name": f"drawn by nonrobust-guidance {version('nonrobust-guidance')}"}
+        if sprites is not None:
+            hashes = hash_files(sprites, [f"{name}.png" for name in settings.classes])
+            self._source |= {"sprites": str(settings.sprites), "sha256": hashes}
+
+    def describe(self) -> dict[str, Any]:
+        """Return who draws them, and the checksums of the sprites."""
+        return {"source": self._source, "preprocessing": "none; the images are drawn at their size"}
 
 
 def _on_white(sprite: Image.Image) -> Image.Image:

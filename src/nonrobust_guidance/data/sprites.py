@@ -149,3 +149,6 @@ _PAINTS: dict[str, tuple[Callable[[Array], Array], Array]] = {
     "volleyball": (_paint_volleyball, _rgb(20, 30, 80)),
     "soccer": (_paint_soccer, _rgb(70, 70, 70)),
 }
+
+BALLS = tuple(_PAINTS)
+"""The classes that are drawn here, in label order."""

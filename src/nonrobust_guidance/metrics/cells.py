@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from nonrobust_guidance.guidance.stabilizers import Identity
+from nonrobust_guidance.models.settings import Classifier
+from nonrobust_guidance.sampling.settings import Guided, Plan, Unguided
+from nonrobust_guidance.settings import Choice
 
 ANY_TARGET = "any"
 REAL, REAL_JUDGED = "real", "real_judged"
@@ -55,27 +59,25 @@ class Cell:
         return samples_folder / self.method.name / f"scale-{self.scale:g}" / f"seed-{self.seed}" / f"{name}.npy"
 
 
-def list_methods(config: Mapping[str, Any]) -> list[Method]:
+def list_methods(plan: Plan) -> list[Method]:
     """Return the run's methods, in the order of the configuration."""
-    sampling = config["sampling"]
-    return [_method(name, entry or {}, sampling, config["classifiers"]) for name, entry in sampling["methods"].items()]
+    return [_method(name, entry, plan.classifiers) for name, entry in plan.sampling.methods.items()]
 
 
-def list_cells(config: Mapping[str, Any]) -> list[Cell]:
+def list_cells(plan: Plan) -> list[Cell]:
     """Return the run's cells: every method at each of its scales, with every seed, for every target."""
-    sampling = config["sampling"]
     return [
         Cell(method, scale, seed, target)
-        for method in list_methods(config)
+        for method in list_methods(plan)
         for scale in method.scales
-        for seed in sampling["seeds"]
-        for target in sampling["targets"]
+        for seed in plan.sampling.seeds
+        for target in plan.sampling.targets
     ]
 
 
-def self_judge(config: Mapping[str, Any]) -> str:
+def self_judge(plan: Plan) -> str:
     """Return the guide that is shown unguided samples: the run's first non-robust one, or an empty text."""
-    return next((method.classifier for method in list_methods(config) if method.guided and not method.robust), "")
+    return next((method.classifier for method in list_methods(plan) if method.guided and not method.robust), "")
 
 
 def middle_scale(scales: Iterable[float]) -> float:
@@ -84,29 +86,24 @@ def middle_scale(scales: Iterable[float]) -> float:
     return float(ordered[(len(ordered) - 1) // 2])
 
 
-def guide_of(cell: Cell, config: Mapping[str, Any]) -> str:
+def guide_of(cell: Cell, plan: Plan) -> str:
     """Return whose opinion is the guide's own: of unguided samples that of `self_judge`."""
-    return cell.method.classifier or self_judge(config)
+    return cell.method.classifier or self_judge(plan)
 
 
-def _method(name: str, entry: Mapping[str, Any], sampling: Mapping[str, Any], classifiers: Mapping[str, Any]) -> Method:
-    classifier = entry.get("classifier")
-    if not classifier:
+def _method(name: str, entry: Guided | Unguided, classifiers: Mapping[str, Classifier]) -> Method:
+    if isinstance(entry, Unguided):
         return Method(name, "", False, "", "", "", (0.0,))
-    objective = entry.get("objective") or sampling.get("objective") or "log_prob"
-    robust = bool(classifiers[classifier].get("noised"))
-    scales = tuple(float(scale) for scale in entry["scales"])
+    robust, scales = classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
-    return Method(name, classifier, robust, entry["at"], stabilizer, objective, scales)
+    return Method(name, entry.classifier, robust, entry.at, stabilizer, entry.objective, scales)
 
 
-def stabilizer_chain(entry: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the stabilizers of a method's entry in order, each with its name and arguments; none for the identity."""
-    settings = entry.get("stabilizer") or []
-    chain = [settings] if isinstance(settings, Mapping) else settings
-    return [link for link in chain if link["name"] != "identity"]
+def stabilizer_chain(entry: Guided) -> list[Choice]:
+    """Return the stabilizers of a method's entry in order; none for the identity."""
+    return [link for link in entry.stabilizer if link.cls is not Identity]
 
 
-def _describe(link: Mapping[str, Any]) -> str:
-    arguments = ", ".join(f"{key}={value}" for key, value in link.items() if key != "name")
-    return f"{link['name']}({arguments})" if arguments else str(link["name"])
+def _describe(link: Choice) -> str:
+    arguments = ", ".join(f"{key}={value}" for key, value in link.arguments.items())
+    return f"{link.label}({arguments})" if arguments else link.label

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.cells import list_methods
 from nonrobust_guidance.metrics.tables import QUANTITIES, TRAJECTORIES, with_ends
 
 COLUMNS = [*TRAJECTORIES.key, "t", "noise_level", "n", *with_ends(*QUANTITIES), "cosine_n"]
 """Of a table of trajectories."""
 
 
-def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Path) -> None:
+def gather_scores(methods: Iterable[str], scores_folder: Path, output_csv: Path) -> None:
     """Write one table of the tables of all methods, in the order of the configuration.
 
     Args:
-        config: the run's validated configuration.
+        methods: names of all methods.
         scores_folder: holds ``<method>.csv``.
         output_csv: written atomically; its numbers are the very texts of the parts.
 
@@ -30,7 +28,7 @@ def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Pa
         UserError: if a method's table is missing, cut off or has other columns than the first one's.
     """
     tables: list[pd.DataFrame] = []
-    for method in config["sampling"]["methods"]:
+    for method in methods:
         path = scores_folder / f"{method}.csv"
         tables.append(read_texts(path, f"run score-samples for {method}"))
         if list(tables[-1].columns) != list(tables[0].columns):
@@ -38,18 +36,16 @@ def gather_scores(config: Mapping[str, Any], scores_folder: Path, output_csv: Pa
     _write(pd.concat(tables), output_csv)
 
 
-def gather_trajectories(config: Mapping[str, Any], parts_folder: Path, output_csv: Path) -> None:
-    """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in the configuration's order.
+def gather_trajectories(guided: Iterable[str], parts_folder: Path, output_csv: Path) -> None:
+    """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in their order.
 
     Raises:
         UserError: if one is missing or no table.
     """
     tables = [pd.DataFrame(columns=COLUMNS)]
-    for method in list_methods(config):
-        if not method.guided:
-            continue
-        path = parts_folder / f"{method.name}.csv"
-        table = read_texts(path, f"run measure-trajectories for {method.name}")
+    for method in guided:
+        path = parts_folder / f"{method}.csv"
+        table = read_texts(path, f"run measure-trajectories for {method}")
         if list(table.columns) != COLUMNS:
             raise UserError(f"{path} is no table of trajectories; delete it and make it again")
         tables.append(table)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,14 @@ import pandas as pd
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.cells import Cell, list_cells
+from nonrobust_guidance.metrics.cells import Cell
 from nonrobust_guidance.records.cards import read_card
 
 DIGITS = 12
 """Of a SHA-256 that a table shows; the cards hold all 64."""
 
 
-def gather_provenance(config: Mapping[str, Any], scores_folder: Path, samples_folder: Path, output_csv: Path) -> None:
+def gather_provenance(cells: Iterable[Cell], scores_folder: Path, samples_folder: Path, output_csv: Path) -> None:
     """Write a row for each row of the run's metrics, from the cards of its samples and of its scores.
 
     Columns: method, scale, target, seed; and the first 12 digits of the SHA-256 of ``samples``, the file; of the
@@ -29,7 +29,7 @@ def gather_provenance(config: Mapping[str, Any], scores_folder: Path, samples_fo
     Raises:
         UserError: if a card is missing, or the samples that were scored are not those that were drawn.
     """
-    table = pd.DataFrame([row_of(cell, scores_folder, samples_folder) for cell in list_cells(config)])
+    table = pd.DataFrame([row_of(cell, scores_folder, samples_folder) for cell in cells])
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 from numpy.typing import NDArray
 from torch import nn
 from tqdm import tqdm
@@ -18,114 +19,132 @@ from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.cells import Cell, guide_of, list_cells
+from nonrobust_guidance.metrics.cells import Cell
 from nonrobust_guidance.metrics.distances.columns import SampleDistances, Yardstick
 from nonrobust_guidance.metrics.distances.extractors import load_extractor
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
-from nonrobust_guidance.metrics.judging import class_probabilities, device_of, summarize_probabilities
+from nonrobust_guidance.metrics.judging import class_probabilities, summarize_probabilities
+from nonrobust_guidance.metrics.settings import Scoring
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.files import load_samples
 
 
 def score_method(
-    config: Mapping[str, Any],
-    method: str,
+    cells: Sequence[Cell],
+    scoring: Scoring,
+    guide: str,
     data_folder: Path,
     checkpoints: Path,
     weights: Path,
     samples_folder: Path,
     output_csv: Path,
+    *,
+    names: Mapping[str, str],
+    device: str = "auto",
 ) -> None:
-    """Score every cell of one method and write the table, a row each; accuracies and distances have 95% intervals.
+    """Score the cells of one method and write the table, a row each; accuracies and distances have 95% intervals.
 
     The judged images are those of the files, rounded to 8 bits. Distances are to all training images of the data set
     and, with names that end in ``_conditional``, to those of the target class, in every space of
     ``metrics.extractors``.
 
     Args:
-        config: the run's validated configuration.
-        method: a key of ``sampling.methods``.
+        cells: all of the method.
+        scoring: by whom, and in which feature spaces.
+        guide: name of the classifier whose own opinion is asked; empty if there is none.
         data_folder: the prepared data set, with ``references/<extractor>/`` in it.
         checkpoints: a folder for each model.
         weights: the folder of the Inception weights; without such an extractor it may be missing.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.
         output_csv: written atomically; beside it, with the suffix ``.json``, its card.
+        names: columns that every row begins with, such as the run's name.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
-    judge = load_classifier(checkpoints / config["metrics"]["judge"], choose_device(config.get("device", "auto")))
-    scorer = Scorer(config, load_split(data_folder, "train"), judge, checkpoints)
-    yardsticks = list(open_yardsticks(config, data_folder, checkpoints, weights))
-    cells = [cell for cell in list_cells(config) if cell.method.name == method]
+    where, method = choose_device(device), cells[0].method.name
+    scorer = Scorer.load(checkpoints, scoring.judge, guide, load_split(data_folder, "train"), where)
+    targets_of_all = list(dict.fromkeys(cell.target for cell in cells))
+    scorer.require_classes(targets_of_all)
+    yardsticks = list(open_yardsticks(scoring, targets_of_all, data_folder, checkpoints, weights, where))
     rows: list[dict[str, Any]] = []
     with tqdm(total=len(cells), desc=f"score {method}", unit="cell") as bar:
         for path, of_file in groupby(cells, lambda cell: cell.path(samples_folder)):
             targets = list(of_file)
-            rows += scorer.score(path, targets, yardsticks)
+            rows += ({**names, **row} for row in scorer.score(path, targets, yardsticks))
             bar.update(len(targets))
     table = pd.DataFrame(rows)
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
-    write_score_card(config, method, data_folder, checkpoints, samples_folder, output_csv)
+    write_score_card(cells, scoring, guide, data_folder, checkpoints, samples_folder, output_csv)
 
 
 def write_score_card(
-    config: Mapping[str, Any],
-    method: str,
+    cells: Sequence[Cell],
+    scoring: Scoring,
+    guide: str,
     data_folder: Path,
     checkpoints: Path,
     samples_folder: Path,
     output_csv: Path,
 ) -> None:
     """Write beside a method's table the card that says which samples were scored by whom, and against which data."""
-    cells = [cell for cell in list_cells(config) if cell.method.name == method]
     inputs = {"data": sha256_of(data_folder / "manifest.json")}
-    inputs["judge"] = weights_hash(checkpoints / config["metrics"]["judge"])
-    guide = guide_of(cells[0], config)
+    inputs["judge"] = weights_hash(checkpoints / scoring.judge)
     if guide:
         inputs["guide"] = weights_hash(checkpoints / guide)
     for path in dict.fromkeys(cell.path(samples_folder) for cell in cells):
         inputs[path.relative_to(samples_folder).as_posix()] = sha256_of(path)
-    keys = ("judge", "extractors", "feature_rows", "neighbours", "bootstrap")
-    settings = {key: config["metrics"][key] for key in keys if key in config["metrics"]}
-    write_card(output_csv.with_suffix(".json"), settings, inputs, [output_csv.name])
+    write_card(output_csv.with_suffix(".json"), scoring.recorded(), inputs, [output_csv.name])
 
 
 def open_yardsticks(
-    config: Mapping[str, Any], data_folder: Path, checkpoints: Path, weights: Path
+    scoring: Scoring,
+    targets: Sequence[str],
+    data_folder: Path,
+    checkpoints: Path,
+    weights: Path,
+    device: torch.device,
 ) -> Iterator[Yardstick]:
-    """Yield the real images in each of the run's feature spaces.
+    """Yield the real images of the targets in each feature space.
 
     Raises:
         UserError: if weights or references are missing or not the right ones.
     """
-    metrics, device = config["metrics"], choose_device(config.get("device", "auto"))
-    for name in metrics["extractors"]:
-        file = weights / INCEPTION_WEIGHTS[name].name if name in INCEPTION_WEIGHTS else checkpoints / metrics["judge"]
-        extractor = load_extractor(name, file, device)
-        yield Yardstick(extractor, data_folder, config["sampling"]["targets"], metrics)
+    for name in scoring.extractors:
+        file = weights / INCEPTION_WEIGHTS[name].name if name in INCEPTION_WEIGHTS else checkpoints / scoring.judge
+        yield Yardstick(load_extractor(name, file, device), data_folder, targets, scoring)
 
 
 class Scorer:
-    """Whom every cell is judged by: the judge, and the guides, each read once."""
+    """The classifiers that look at the samples of a method: the judge, and the guide where there is one."""
 
-    def __init__(self, config: Mapping[str, Any], train: Split, judge: nn.Module, checkpoints: Path) -> None:
-        """Take the judge.
+    def __init__(self, judge: nn.Module, guide: nn.Module | None, classes: Sequence[str], image_size: int) -> None:
+        """Take the classifiers, and the classes and the size of the images that they were made for."""
+        self.judge, self.guide, self.classes, self.image_size = judge, guide, tuple(classes), image_size
+
+    @classmethod
+    def load(cls, checkpoints: Path, judge: str, guide: str, train: Split, device: torch.device) -> Scorer:
+        """Read the judge, and the guide unless its name is empty.
 
         Raises:
-            UserError: if it was not made for the data's classes and one more, or a target is none of them.
+            UserError: if a checkpoint is missing or damaged, or the judge was not made for the data's classes and one
+                more.
         """
-        self.config, self.classes, self.judge, self.checkpoints = config, train.classes, judge, checkpoints
-        self.image_size = train.images.shape[1]
-        self.guides: dict[str, nn.Module] = {}
-        num_classes = class_probabilities(judge, train.images[:1]).shape[1]
-        if num_classes != len(self.classes) + 1:
+        network = load_classifier(checkpoints / judge, device)
+        num_classes = class_probabilities(network, train.images[:1]).shape[1]
+        if num_classes != len(train.classes) + 1:
             raise UserError(
-                f"{checkpoints / config['metrics']['judge']} knows {num_classes} classes where those of the data and "
-                f"'none of these' are {len(self.classes) + 1}; train it again on these data"
+                f"{checkpoints / judge} knows {num_classes} classes where those of the data and 'none of these' are "
+                f"{len(train.classes) + 1}; train it again on these data"
             )
-        for target in config["sampling"]["targets"]:
+        guiding = load_classifier(checkpoints / guide, device) if guide else None
+        return cls(network, guiding, train.classes, train.images.shape[1])
+
+    def require_classes(self, targets: Iterable[str]) -> None:
+        """Raise a UserError unless all targets are classes of the data."""
+        for target in targets:
             if target not in self.classes:
                 raise UserError(
                     f"sampling.targets names '{target}', which is no class of the prepared data; prepare them again"
@@ -140,12 +159,12 @@ class Scorer:
         images = load_samples(path, self.image_size)
         if len(images) < 2:
             raise UserError(f"{path} holds a single image, and a distance needs two; set num_samples to 2 or more")
-        by_judge, by_guide = class_probabilities(self.judge, images), self.judge_by_guide(cells[0], images)
+        by_judge = class_probabilities(self.judge, images)
+        by_guide = None if self.guide is None else class_probabilities(self.guide, images)
         measured = [SampleDistances(yardstick, images) for yardstick in yardsticks]
         for cell in cells:
             label, method = self.classes.index(cell.target), cell.method
-            row: dict[str, Any] = {"run": self.config["run"], "dataset": self.config["dataset"]["name"]}
-            row |= {"method": method.name, "classifier": method.classifier, "at": method.at}
+            row: dict[str, Any] = {"method": method.name, "classifier": method.classifier, "at": method.at}
             row |= {"stabilizer": method.stabilizer, "objective": method.objective, "scale": cell.scale}
             row |= {"target": cell.target, "seed": cell.seed, "n": len(images)}
             row |= summarize_guide(by_guide, label)
@@ -155,15 +174,6 @@ class Scorer:
                 row |= distances.to_target(cell.target)
             warnings = [distances.warning(cell.target) for distances in measured]
             yield row | {"warning": "; ".join(filter(None, warnings))}
-
-    def judge_by_guide(self, cell: Cell, images: NDArray[np.uint8]) -> NDArray[np.float64] | None:
-        """Return the probabilities (N, K) that the cell's own classifier gives; None where the run has none to ask."""
-        name = guide_of(cell, self.config)
-        if not name:
-            return None
-        if name not in self.guides:
-            self.guides[name] = load_classifier(self.checkpoints / name, device_of(self.judge))
-        return class_probabilities(self.guides[name], images)
 
 
 def summarize_guide(probabilities: NDArray[np.float64] | None, label: int) -> dict[str, Any]:

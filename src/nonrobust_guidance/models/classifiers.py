@@ -23,14 +23,15 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
+from nonrobust_guidance.models.origins import TrainedClassifier
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
 from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.settings import JUDGE
 from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
-from nonrobust_guidance.records.trainings import checkpoint_settings, identify, is_trained, write_checkpoint_card
+from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
 
-JUDGE = "judge_cnn"
 VALIDATION_BATCH = 256
 
 
@@ -77,49 +78,59 @@ class CrossEntropy:
 
 
 def train_classifier(
-    config: dict[str, Any], name: str, data_folder: Path, output_folder: Path, *, replace: bool = False
+    settings: TrainedClassifier,
+    name: str,
+    data_folder: Path,
+    output_folder: Path,
+    *,
+    device: str = "auto",
+    replace: bool = False,
 ) -> None:
-    """Train the run's classifier of that name on the training split and save it.
+    """Train a classifier on the training split and save it.
 
     Writes ``config.json`` (architecture, classes, input_size, ...), ``model.safetensors`` and ``history.csv``. Nothing
     is done where the folder holds this very training, unless it is to be replaced.
+
+    Args:
+        settings: its section, and the schedule if its images are noised.
+        name: shown beside the progress bar.
+        data_folder: the prepared data set.
+        output_folder: of the checkpoint.
+        device: as `choose_device` takes it.
+        replace: whether another training there may be replaced.
 
     Raises:
         UserError: if the data are missing or not what their manifest says, the architecture is unknown, or the folder
             holds another training.
     """
-    settings, manifest = config["classifiers"][name], data_folder / "manifest.json"
-    configuration = checkpoint_settings(config)[name]
-    if is_trained(output_folder, configuration, manifest, replace=replace):
+    manifest = data_folder / "manifest.json"
+    if is_trained(output_folder, settings, manifest, replace=replace):
         return
     split = load_split(data_folder, "train")
-    is_judge = settings["architecture"] == JUDGE
     card = {
-        "architecture": settings["architecture"],
-        "classes": list(split.classes) + (["none of these"] if is_judge else []),
+        "architecture": settings.architecture,
+        "classes": list(split.classes) + (["none of these"] if settings.is_judge else []),
         "factors": list(split.factor_names),
-        "input_size": settings["input_size"] or split.images.shape[1],
-        "noised": settings["noised"],
+        "input_size": settings.input_size or split.images.shape[1],
+        "noised": settings.noised,
     }
     with torch.random.fork_rng():
-        torch.manual_seed(settings["training"]["seed"])
+        torch.manual_seed(settings.training.seed)
         model = build_from_card(card)
     validate = None
-    if is_judge:
+    if settings.is_judge:
         objective: Objective = JudgeObjective(cast(Judge, model), split)
     else:
-        noise = config["diffusion"]["schedule"]
-        schedule = Schedule.linear(noise["num_steps"], noise["beta_start"], noise["beta_end"])
-        objective = CrossEntropy(model, split, schedule if settings["noised"] else None)
+        objective = CrossEntropy(model, split, settings.schedule.make() if settings.schedule else None)
         held_out = load_split(data_folder, "validation")
-        validate = partial(objective.accuracy, held_out, settings["training"]["seed"])
-    device = choose_device(config.get("device", "auto"), exact=False)
-    training = identify(configuration, manifest)
-    history = train(objective, settings["training"], output_folder, f"train {name}", validate, device, training)
+        validate = partial(objective.accuracy, held_out, settings.training.seed)
+    trained_on = choose_device(device, exact=False)
+    training = identify(settings, manifest)
+    history = train(objective, settings.training, output_folder, f"train {name}", validate, trained_on, training)
     save_classifier(network_of(model.cpu()), card, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     made = ["config.json", "model.safetensors", HISTORY_FILE]
-    write_checkpoint_card(output_folder, configuration, history, manifest, made, device.type)
+    write_checkpoint_card(output_folder, settings, settings.training.seed, history, manifest, made, trained_on.type)
     clear_state(output_folder)
 
 

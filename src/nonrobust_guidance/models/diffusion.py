@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,7 +18,9 @@ from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import naming
 from nonrobust_guidance.models.images import add_noise, to_unit_range
+from nonrobust_guidance.models.origins import TrainedDiffusion
 from nonrobust_guidance.models.resuming import clear_state
+from nonrobust_guidance.models.settings import UNet
 from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
 from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
@@ -32,28 +33,26 @@ CHECKPOINT_FILES = (
 )
 
 
-def build_unet(settings: dict[str, Any], image_size: int, seed: int) -> UNet2DModel:
+def build_unet(settings: UNet, image_size: int, seed: int) -> UNet2DModel:
     """Return an untrained U-Net for RGB images (B, 3, image_size, image_size), its weights drawn from the seed.
 
     Args:
-        settings: block_out_channels; layers_per_block; attention_levels, the levels (0 is the finest) with
-            self-attention; attention_head_dim; norm_num_groups, well below the fewest channels, for groups of one
-            channel normalize the brightness away, and samples come out in any tint.
+        settings: the section ``unet``.
         image_size: height and width, a multiple of two to the number of levels less one.
         seed: of the initial weights.
     """
-    channels = settings["block_out_channels"]
-    attention = [level in settings["attention_levels"] for level in range(len(channels))]
+    channels = settings.block_out_channels
+    attention = [level in settings.attention_levels for level in range(len(channels))]
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return UNet2DModel(
             sample_size=image_size,
             in_channels=3,
             out_channels=3,
-            block_out_channels=tuple(channels),
-            layers_per_block=settings["layers_per_block"],
-            attention_head_dim=settings["attention_head_dim"],
-            norm_num_groups=settings["norm_num_groups"],
+            block_out_channels=channels,
+            layers_per_block=settings.layers_per_block,
+            attention_head_dim=settings.attention_head_dim,
+            norm_num_groups=settings.norm_num_groups,
             down_block_types=tuple("AttnDownBlock2D" if a else "DownBlock2D" for a in attention),
             up_block_types=tuple("AttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attention)),
         )
@@ -80,35 +79,44 @@ class NoisePrediction:
         return F.mse_loss(model(x_t, t).sample.float(), eps, reduction="none").mean((1, 2, 3))
 
 
-def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Path, *, replace: bool = False) -> None:
-    """Train the run's U-Net on the data's training split and save it as a diffusers folder.
+def train_diffusion(
+    settings: TrainedDiffusion, data_folder: Path, output_folder: Path, *, device: str = "auto", replace: bool = False
+) -> None:
+    """Train the U-Net on the data's training split and save it as a diffusers folder.
 
     Nothing is done where the folder holds this very training, unless it is to be replaced.
+
+    Args:
+        settings: the section ``diffusion``, without a source.
+        data_folder: the prepared data set.
+        output_folder: of the checkpoint.
+        device: as `choose_device` takes it.
+        replace: whether another training there may be replaced.
 
     Raises:
         UserError: if the data are missing or not what their manifest says, or the folder holds another training.
     """
-    settings, manifest = config["diffusion"], data_folder / "manifest.json"
+    manifest = data_folder / "manifest.json"
     if is_trained(output_folder, settings, manifest, replace=replace):
         return
     images = load_split(data_folder, "train").images
-    unet = build_unet(settings["unet"], images.shape[1], settings["training"]["seed"])
+    unet = build_unet(settings.unet, images.shape[1], settings.training.seed)
     scheduler = DDPMScheduler(
-        num_train_timesteps=settings["schedule"]["num_steps"],
-        beta_start=settings["schedule"]["beta_start"],
-        beta_end=settings["schedule"]["beta_end"],
+        num_train_timesteps=settings.schedule.num_steps,
+        beta_start=settings.schedule.beta_start,
+        beta_end=settings.schedule.beta_end,
         timestep_spacing="trailing",
         variance_type="fixed_small",
         clip_sample=True,
     )
     objective = NoisePrediction(unet, images, Schedule.from_diffusers(scheduler))
-    device = choose_device(config.get("device", "auto"), exact=False)
+    trained_on = choose_device(device, exact=False)
     history = train(
         objective,
-        settings["training"],
+        settings.training,
         output_folder,
-        f"train {settings['name']}",
-        device=device,
+        f"train {settings.name}",
+        device=trained_on,
         training=identify(settings, manifest),
     )
     if not PartialState().is_main_process:
@@ -116,7 +124,7 @@ def train_diffusion(config: dict[str, Any], data_folder: Path, output_folder: Pa
     save_diffusion(unet, scheduler, output_folder)
     write_history(output_folder / HISTORY_FILE, history)
     made = [*CHECKPOINT_FILES, HISTORY_FILE]
-    write_checkpoint_card(output_folder, settings, history, manifest, made, device.type)
+    write_checkpoint_card(output_folder, settings, settings.training.seed, history, manifest, made, trained_on.type)
     clear_state(output_folder)
 
 

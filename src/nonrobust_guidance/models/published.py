@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -34,6 +34,9 @@ from nonrobust_guidance.files import expand_path, naming
 from nonrobust_guidance.models.classifiers import save_classifier
 from nonrobust_guidance.models.diffusion import read_unet, save_diffusion
 from nonrobust_guidance.models.layouts import STEM, read_weights, select_diffusion
+from nonrobust_guidance.models.origins import FetchedClassifier, FetchedDiffusion
+from nonrobust_guidance.models.settings import NoiseSchedule
+from nonrobust_guidance.models.sources import Source
 from nonrobust_guidance.models.training import HISTORY_FILE
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.records.cards import CARD_FILE
@@ -44,42 +47,95 @@ from nonrobust_guidance.schedule import Schedule
 ALPHA_BAR_TOLERANCE = 1e-4
 
 
-def fetch_checkpoint(config: Mapping[str, Any], name: str, output_folder: Path, *, replace: bool = False) -> None:
-    """Fetch the diffusion model or the classifier of that name and write it as training would, without a history.
+def fetch_diffusion(
+    diffusion: FetchedDiffusion, image_size: int, output_folder: Path, *, replace: bool = False
+) -> None:
+    """Fetch a published diffusion model and write it as training would, without a history.
 
     Beside the weights ``source.json`` records the revision and the checksums, to which later fetches are held.
 
+    Args:
+        diffusion: the section.
+        image_size: height and width of the data.
+        output_folder: of the checkpoint.
+        replace: whether a training there may be replaced.
+
     Raises:
         UserError: if the source cannot be reached, a file is missing, damaged or another one than recorded or
-            configured, the model does not fit the configuration, or the folder holds a training.
+            configured, the model is of another size, kind or schedule, or the folder holds a training.
     """
+    key = "diffusion.source"
+
+    def select(names: Sequence[str]) -> list[str]:
+        return select_diffusion(names, _path_in(diffusion.source), key)
+
+    def convert(folder: Path, names: Sequence[str]) -> None:
+        convert_diffusion(folder, names, diffusion.schedule, image_size, key, output_folder)
+
+    _fetch_into(output_folder, diffusion.source, select, convert, key, replace=replace)
+
+
+def fetch_classifier(
+    classifier: FetchedClassifier,
+    name: str,
+    classes: Sequence[str],
+    image_size: int,
+    output_folder: Path,
+    *,
+    replace: bool = False,
+) -> None:
+    """Fetch a published classifier likewise.
+
+    Args:
+        classifier: its section.
+        name: in the configuration, for messages.
+        classes: of the data.
+        image_size: height and width of the data.
+        output_folder: of the checkpoint.
+        replace: whether a training there may be replaced.
+
+    Raises:
+        UserError: if the source cannot be reached, a file is missing, damaged or another one than recorded or
+            configured, the model does not tell these classes apart, or the folder holds a training.
+    """
+    key = f"classifiers.{name}.source"
+
+    def select(names: Sequence[str]) -> list[str]:
+        return [select_classifier(names, _path_in(classifier.source), key)]
+
+    def convert(folder: Path, names: Sequence[str]) -> None:
+        convert_classifier(folder / names[0], classifier, key, classes, image_size, output_folder)
+
+    _fetch_into(output_folder, classifier.source, select, convert, key, replace=replace)
+
+
+def _path_in(source: Source) -> str:
+    return str(PurePosixPath((source.path or "").strip("/")))
+
+
+def _fetch_into(
+    output_folder: Path,
+    source: Source,
+    select: Callable[[Sequence[str]], list[str]],
+    convert: Callable[[Path, Sequence[str]], None],
+    key: str,
+    *,
+    replace: bool,
+) -> None:
     if not replace:
         require_untrained(output_folder)
-    is_diffusion = name == config["diffusion"]["name"]
-    key = "diffusion.source" if is_diffusion else f"classifiers.{name}.source"
-    settings = config["diffusion"] if is_diffusion else config["classifiers"][name]
-    source = settings["source"]
-    path = str(PurePosixPath(source.get("path", "").strip("/")))
     record = output_folder / RECORD
     with naming(output_folder):
         output_folder.mkdir(parents=True, exist_ok=True)
     with naming(output_folder), tempfile.TemporaryDirectory(prefix=".fetching-", dir=output_folder) as staging:
-
-        def select(names: Sequence[str]) -> list[str]:
-            chosen = select_diffusion(names, path, key) if is_diffusion else [select_classifier(names, path, key)]
-            return list(dict.fromkeys(chosen))
-
-        folder, origin = fetch(source, select, Path(staging), record, key)
-        if is_diffusion:
-            convert_diffusion(folder, select(list_files(folder)), config, key, output_folder)
-        else:
-            convert_classifier(folder / select(list_files(folder))[0], config, name, output_folder)
+        folder, origin = fetch(source, lambda names: list(dict.fromkeys(select(names))), Path(staging), record, key)
+        convert(folder, list(dict.fromkeys(select(list_files(folder)))))
     origin.write(record)
     for file in (HISTORY_FILE, CARD_FILE, STATE_FILE):
         (output_folder / file).unlink(missing_ok=True)
 
 
-def fetch(source: Mapping[str, Any], select: Select, staging: Path, record: Path, key: str) -> tuple[Path, Origin]:
+def fetch(source: Source, select: Select, staging: Path, record: Path, key: str) -> tuple[Path, Origin]:
     """Bring the files of a source together and hold them to its checksums and to the record of the first fetch.
 
     Returns:
@@ -88,25 +144,25 @@ def fetch(source: Mapping[str, Any], select: Select, staging: Path, record: Path
     Raises:
         UserError: if that fails.
     """
-    request = {place: source[place] for place in ("repository", "url", "folder", "path") if place in source}
-    earlier, revision = Origin.recorded(record, request), source.get("revision")
+    request = source.model_dump(mode="json", include={"repository", "url", "folder", "path"})
+    earlier, revision = Origin.recorded(record, request), source.revision
     if earlier is not None and revision not in (None, earlier.revision):
         earlier = None
     by_hand = f"fetch it elsewhere, and name the folder that you put it into in {key}.folder in place of this"
-    if "repository" in source:
+    if source.repository is not None:
         commit = revision or (earlier.revision if earlier else None)
-        fetched = fetch_repository(source["repository"], commit, "model", select, staging, by_hand)
+        fetched = fetch_repository(source.repository, commit, "model", select, staging, by_hand)
         folder, origin = staging, Origin(request, fetched.revision, fetched.sha256)
-    elif "url" in source:
-        file = fetch_url(source["url"], staging / "download", by_hand)
+    elif source.url is not None:
+        file = fetch_url(source.url, staging / "download", by_hand)
         folder, origin = file.parent, Origin(request, None, {file.name: sha256_of(file)})
     else:
-        folder = expand_path(source["folder"], f"{key}.folder")
+        folder = expand_path(source.place, f"{key}.folder")
         if not folder.is_dir():
             raise UserError(f"{key}.folder {folder} is no folder; name the one that you put the files into")
         origin = Origin(request, None, hash_files(folder, select(list_files(folder))))
-    hold_to(origin, earlier, source.get("sha256", {}), folder, record, key)
-    if "url" in source and file.suffix.lower() == ".zip":
+    hold_to(origin, earlier, source.sha256 or {}, folder, record, key)
+    if source.url is not None and file.suffix.lower() == ".zip":
         folder = staging / "unpacked"
         unpack(file, folder)
     return folder, origin
@@ -126,7 +182,7 @@ def select_classifier(names: Sequence[str], path: str, key: str) -> str:
 
 
 def convert_diffusion(
-    folder: Path, names: Sequence[str], config: Mapping[str, Any], key: str, output_folder: Path
+    folder: Path, names: Sequence[str], noise: NoiseSchedule, image_size: int, key: str, output_folder: Path
 ) -> None:
     """Write a published diffusion model as a diffusers folder, once it is known to be what the run asks for.
 
@@ -136,7 +192,8 @@ def convert_diffusion(
     Args:
         folder: of the source.
         names: of the U-Net's configuration, the scheduler's, and the files of the weights in it.
-        config: the run's validated configuration.
+        noise: the schedule that the model must have.
+        image_size: height and width of the data.
         key: of the source in the configuration, for messages.
         output_folder: gets ``unet/``, ``scheduler/`` and ``model_index.json``.
 
@@ -144,10 +201,9 @@ def convert_diffusion(
         UserError: if a file is damaged, or the model is of another size, kind or schedule.
     """
     unet_config, scheduler_config, *weights = (folder / name for name in names)
-    image_size = config["dataset"]["image_size"]
     card = read_unet_card(unet_config, image_size, key)
     scheduler, schedule = read_scheduler(scheduler_config)
-    require_schedule(schedule, scheduler, config["diffusion"]["schedule"], scheduler_config)
+    require_schedule(schedule, scheduler, noise, scheduler_config)
     try:
         tensors = read_weights(weights)
     except ValueError as error:
@@ -245,13 +301,13 @@ def require_images(unet: UNet2DModel, image_size: int, path: Path) -> None:
         )
 
 
-def require_schedule(schedule: Schedule, scheduler: DDPMScheduler, settings: Mapping[str, Any], path: Path) -> None:
+def require_schedule(schedule: Schedule, scheduler: DDPMScheduler, noise: NoiseSchedule, path: Path) -> None:
     """Check that a published schedule is the one of the configuration.
 
     Raises:
         UserError: if it is another one, or its model does not predict the noise.
     """
-    ours = Schedule.linear(settings["num_steps"], settings["beta_start"], settings["beta_end"])
+    ours = noise.make()
     if len(schedule) != len(ours) or not torch.allclose(
         schedule.alpha_bars, ours.alpha_bars, rtol=0, atol=ALPHA_BAR_TOLERANCE
     ):
@@ -259,32 +315,41 @@ def require_schedule(schedule: Schedule, scheduler: DDPMScheduler, settings: Map
         shape = "" if theirs["beta_schedule"] == "linear" else f", {theirs['beta_schedule']}, which is not supported"
         raise UserError(
             f"{path} has {theirs['num_train_timesteps']} steps with betas {theirs['beta_start']:g} to "
-            f"{theirs['beta_end']:g}{shape}, and diffusion.schedule says {settings['num_steps']} with "
-            f"{settings['beta_start']:g} to {settings['beta_end']:g}; make diffusion.schedule that of the model"
+            f"{theirs['beta_end']:g}{shape}, and diffusion.schedule says {noise.num_steps} with "
+            f"{noise.beta_start:g} to {noise.beta_end:g}; make diffusion.schedule that of the model"
         )
     if schedule.prediction != "epsilon":
         raise UserError(f"{path} is of a model that predicts {schedule.prediction}; use one that predicts the noise")
 
 
-def convert_classifier(path: Path, config: Mapping[str, Any], name: str, output_folder: Path) -> None:
+def convert_classifier(
+    path: Path, classifier: FetchedClassifier, key: str, classes: Sequence[str], image_size: int, output_folder: Path
+) -> None:
     """Write a published classifier as ``model.safetensors`` with torchvision's names and ``config.json``.
+
+    Args:
+        path: of the weights.
+        classifier: its section.
+        key: of the source in the configuration, for messages.
+        classes: of the data.
+        image_size: height and width of the data.
+        output_folder: of the checkpoint.
 
     Raises:
         UserError: if the file does not hold the weights of the architecture, or tells other classes apart.
     """
-    settings, dataset = config["classifiers"][name], config["dataset"]
     try:
-        network = load_torchvision_classifier(path, settings["architecture"])
-        require_logits(network, len(dataset["classes"]))
+        network = load_torchvision_classifier(path, classifier.architecture)
+        require_logits(network, len(classes))
     except ValueError as error:
-        raise UserError(f"classifiers.{name}.source cannot be used: {str(error).rstrip('.')}") from None
+        raise UserError(f"{key} cannot be used: {str(error).rstrip('.')}") from None
     card = {
-        "architecture": settings["architecture"],
-        "classes": list(dataset["classes"]),
+        "architecture": classifier.architecture,
+        "classes": list(classes),
         "factors": [],
-        "input_size": settings["input_size"] or dataset["image_size"],
-        "noised": settings["noised"],
-        "mean": settings["source"]["mean"],
-        "std": settings["source"]["std"],
+        "input_size": classifier.input_size or image_size,
+        "noised": classifier.noised,
+        "mean": list(classifier.source.mean),
+        "std": list(classifier.source.std),
     }
     save_classifier(network, card, output_folder)

@@ -19,7 +19,8 @@ from tqdm import tqdm
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.resuming import TrainingState, stop_signals
-from nonrobust_guidance.records.trainings import STATE_FILE, what_is_trained
+from nonrobust_guidance.models.settings import Training
+from nonrobust_guidance.records.trainings import STATE_FILE
 
 REPORT_EVERY = 50
 HISTORY_FILE = "history.csv"
@@ -53,7 +54,7 @@ class Objective(Protocol):
 
 def train(
     objective: Objective,
-    settings: dict[str, Any],
+    settings: Training,
     folder: Path,
     name: str,
     validate: Callable[[], float] | None = None,
@@ -71,9 +72,7 @@ def train(
 
     Args:
         objective: model and loss.
-        settings: seed, steps, batch_size (of all processes together), learning_rate, warmup_steps, weight_decay,
-            gradient_clip, ema_decay (or None), precision (fp32, bf16 or auto), checkpoint_every, accumulation;
-            early_stopping, None or min_epochs and min_gain.
+        settings: the section ``training``.
         folder: where ``training-state.safetensors`` lies while the training runs.
         name: shown beside the progress bar.
         validate: gives the accuracy of the model, in [0, 1], on images that it is not trained on; for early_stopping.
@@ -88,17 +87,17 @@ def train(
         UserError: if the batch cannot be shared out evenly, or after a signal to stop, with the state saved.
     """
     accelerator = Accelerator(cpu=device.type == "cpu")
-    size, accumulation = min(settings["batch_size"], objective.num_examples), settings.get("accumulation", 1)
+    size, accumulation = min(settings.batch_size, objective.num_examples), settings.accumulation
     require_even_parts(size, accelerator.num_processes, accumulation)
-    network, steps, decay = objective.model.to(accelerator.device), settings["steps"], settings["ema_decay"]
+    network, steps, decay = objective.model.to(accelerator.device), settings.steps, settings.ema_decay
     network.train()
-    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings["weight_decay"])
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.0, weight_decay=settings.weight_decay)
     average = {key: value.clone() for key, value in network.state_dict().items()} if decay else {}
-    state = TrainingState(folder / STATE_FILE, training or what_is_trained({"training": settings}))
+    state = TrainingState(folder / STATE_FILE, training or settings.recorded())
     start, history, unreported = state.restore(network, optimizer, average)
     losses = [torch.tensor(loss) for loss in unreported]
     model, stepper = accelerator.prepare(network, optimizer)
-    stopping = settings.get("early_stopping") if validate else None
+    stopping = settings.early_stopping if validate else None
     epoch = objective.num_examples // size
     is_main, alone = accelerator.is_main_process, accelerator.num_processes == 1
     bar = tqdm(range(start, steps), desc=name, initial=start, total=steps, unit="step", disable=not is_main)
@@ -108,11 +107,11 @@ def train(
             for group in stepper.param_groups:
                 group["lr"] = rate
             stepper.zero_grad(set_to_none=True)
-            with step_randomness(settings["seed"], step) as generator:
+            with step_randomness(settings.seed, step) as generator:
                 batch = objective.batch(batch_indices(step, objective.num_examples, settings), generator)
                 parts = parts_of(batch, accelerator.process_index, accelerator.num_processes, accumulation)
-                loss = accumulate_gradient(accelerator, model, objective, parts, settings["precision"])
-            accelerator.clip_grad_norm_(model.parameters(), settings["gradient_clip"])
+                loss = accumulate_gradient(accelerator, model, objective, parts, settings.precision)
+            accelerator.clip_grad_norm_(model.parameters(), settings.gradient_clip)
             stepper.step()
             if decay:
                 update_average(average, network, min(decay, (1 + step) / (10 + step)))
@@ -130,11 +129,11 @@ def train(
                 network.eval()
                 history[-1]["validation_accuracy"] = validate()
                 network.train()
-                if has_converged(history, **stopping):
+                if has_converged(history, stopping.min_epochs, stopping.min_gain):
                     bar.close()
                     break
             is_told = bool(told) and step + 1 < steps
-            if is_main and step + 1 < steps and (is_told or (step + 1) % settings["checkpoint_every"] == 0):
+            if is_main and step + 1 < steps and (is_told or (step + 1) % settings.checkpoint_every == 0):
                 state.save(step + 1, history, [loss.item() for loss in losses], network, optimizer, average)
             if is_told:
                 bar.close()
@@ -187,20 +186,20 @@ def has_converged(history: list[dict[str, float]], min_epochs: int, min_gain: fl
     return len(accuracies) > max(1, min_epochs) and accuracies[-1] - accuracies[-2] < min_gain
 
 
-def learning_rate(step: int, settings: dict[str, Any]) -> float:
+def learning_rate(step: int, settings: Training) -> float:
     """Return the rate of a step: linear warm-up, then a cosine to zero."""
-    warmup = settings["warmup_steps"]
+    warmup = settings.warmup_steps
     if step < warmup:
-        return settings["learning_rate"] * (step + 1) / warmup
-    progress = (step - warmup) / max(1, settings["steps"] - warmup)
-    return settings["learning_rate"] * 0.5 * (1 + math.cos(math.pi * progress))
+        return settings.learning_rate * (step + 1) / warmup
+    progress = (step - warmup) / max(1, settings.steps - warmup)
+    return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def batch_indices(step: int, num_examples: int, settings: dict[str, Any]) -> np.ndarray:
+def batch_indices(step: int, num_examples: int, settings: Training) -> np.ndarray:
     """Return the example indices (B,) of a step: one permutation an epoch, a function of (seed, epoch) alone."""
-    size = min(settings["batch_size"], num_examples)
+    size = min(settings.batch_size, num_examples)
     batches = num_examples // size
-    order = np.random.default_rng((settings["seed"], step // batches)).permutation(num_examples)
+    order = np.random.default_rng((settings.seed, step // batches)).permutation(num_examples)
     return order[step % batches * size :][:size]
 
 

@@ -13,45 +13,32 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.records.cards import CARD_FILE, read_card, write_card
+from nonrobust_guidance.settings import Settings
 
 STATE_FILE = "training-state.safetensors"
 REPLACE_VARIABLE = "REPLACE_TRAININGS"
 """The environment variable that names the models whose trainings may be replaced."""
-# How a training is carried out, and not what is trained: checkpoints and unfinished trainings outlive their change.
-CARRIED_OUT = frozenset({"checkpoint_every", "processes", "accumulation"})
 
 
-def what_is_trained(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a model's settings without those that say how its training is carried out."""
-    training = {key: value for key, value in configuration["training"].items() if key not in CARRIED_OUT}
-    return {**configuration, "training": training}
-
-
-def checkpoint_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return, for each model that the run trains, what its card must say of its configuration."""
-    models = {config["diffusion"]["name"]: config["diffusion"]}
-    noise = {"schedule": config["diffusion"]["schedule"]}
-    for name, classifier in config["classifiers"].items():
-        models[name] = dict(classifier) | (noise if classifier["noised"] else {})
-    return {name: what_is_trained(settings) for name, settings in models.items() if "source" not in settings}
-
-
-def identify(configuration: Mapping[str, Any], manifest: Path) -> dict[str, Any]:
+def identify(settings: Settings, manifest: Path) -> dict[str, Any]:
     """Return what makes a training this one: its settings, and the SHA-256 of the manifest of its data.
 
     Args:
-        configuration: all settings that the model depends on, with the section ``training``.
+        settings: all that the model depends on.
         manifest: of the data.
     """
-    return {"configuration": _as_json(what_is_trained(configuration)), "data": sha256_of(manifest)}
+    return {"configuration": settings.recorded(), "data": sha256_of(manifest)}
 
 
 def write_checkpoint_card(
     folder: Path,
-    configuration: Mapping[str, Any],
+    settings: Settings,
+    seed: int,
     history: list[dict[str, float]],
     manifest: Path,
     made: Iterable[str],
@@ -61,7 +48,8 @@ def write_checkpoint_card(
 
     Args:
         folder: the checkpoint.
-        configuration: all settings that it depends on, with the section ``training``.
+        settings: all that it depends on.
+        seed: of the training.
         history: of the training; its last row is the end.
         manifest: of the data that it was trained on.
         made: the files of the checkpoint, relative to its folder.
@@ -70,51 +58,54 @@ def write_checkpoint_card(
     end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
     write_card(
         folder / CARD_FILE,
-        what_is_trained(configuration),
+        settings.recorded(),
         {"data": sha256_of(manifest)},
         made,
         device,
-        seed=configuration["training"]["seed"],
+        seed=seed,
         steps=history[-1]["step"],
         end=end,
         history="history.csv",
     )
 
 
-def mismatches(config: Mapping[str, Any], folder: Path) -> dict[str, str]:
+def mismatches(
+    dataset: Mapping[str, Any], trained: Mapping[str, Settings], fetched: Iterable[str], folder: Path
+) -> dict[str, str]:
     """Return in words, for each model of the run, how the training in its folder is another one; empty if it is not.
 
     A model that nothing was trained of yet, or half of what the run asks for, is left out.
 
     Args:
-        config: the run's validated configuration.
+        dataset: what the data depend on, as their manifest says it.
+        trained: all that each model depends on that the run trains, by name.
+        fetched: names of the models whose weights are fetched.
         folder: of the dataset, with the manifest and ``checkpoints``.
     """
     manifest = folder / "manifest.json"
     try:
-        is_current = json.loads(manifest.read_bytes())["settings"] == _as_json(config["dataset"])
+        is_current = json.loads(manifest.read_bytes())["settings"] == dict(dataset)
         data = sha256_of(manifest) if is_current else None
     except (OSError, ValueError, KeyError, TypeError):
         data = None
     found = {}
-    for name, settings in checkpoint_settings(config).items():
-        wanted = {"configuration": _as_json(settings), "data": data}
-        reason = _how_other(folder / "checkpoints" / name, wanted)
+    for name, settings in trained.items():
+        reason = _how_other(folder / "checkpoints" / name, settings, data)
         if reason is not None:
             found[name] = reason
-    for name, model in {config["diffusion"]["name"]: config["diffusion"], **config["classifiers"]}.items():
+    for name in fetched:
         checkpoint = folder / "checkpoints" / name
-        if "source" in model and any((checkpoint / file).exists() for file in (CARD_FILE, STATE_FILE)):
+        if any((checkpoint / file).exists() for file in (CARD_FILE, STATE_FILE)):
             found[name] = "it was trained and not fetched"
     return found
 
 
-def is_trained(folder: Path, configuration: Mapping[str, Any], manifest: Path, *, replace: bool) -> bool:
+def is_trained(folder: Path, settings: Settings, manifest: Path, *, replace: bool) -> bool:
     """Return whether a folder holds this very training, complete, so that nothing is left to do.
 
     Args:
         folder: the checkpoint.
-        configuration: all settings that it depends on, with the section ``training``.
+        settings: all that it depends on.
         manifest: of the data to train on.
         replace: whether what the folder holds may be replaced, whatever it is.
 
@@ -123,7 +114,7 @@ def is_trained(folder: Path, configuration: Mapping[str, Any], manifest: Path, *
     """
     if replace or not manifest.is_file():
         return False
-    reason = _how_other(folder, identify(configuration, manifest))
+    reason = _how_other(folder, settings, sha256_of(manifest))
     if reason:
         raise UserError(f"{folder} holds another training: {reason}; {_leave(folder)}")
     if reason == "":
@@ -161,12 +152,13 @@ def _leave(folder: Path) -> str:
     return f"use another folder, or add --replace to the command, or --config replace=[{folder.name}] to snakemake"
 
 
-def _how_other(folder: Path, wanted: Mapping[str, Any]) -> str | None:
+def _how_other(folder: Path, settings: Settings, data: str | None) -> str | None:
     """Return how what a folder holds is another training than the wanted one; empty if not, None if there is none."""
+    wanted = {"configuration": settings.recorded(), "data": data}
     if (folder / CARD_FILE).is_file():
         try:
             card = read_card(folder / CARD_FILE)
-            found = {"configuration": what_is_trained(card["configuration"]), "data": card["inputs"].get("data")}
+            found = {"configuration": _recorded(card["configuration"], settings), "data": card["inputs"].get("data")}
             is_complete = all((folder / name).is_file() for name in card["sha256"])
         except (UserError, KeyError, TypeError, AttributeError):
             return "its card cannot be read"
@@ -199,6 +191,9 @@ def _differing(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
         yield f"its {key} is {was} and not {now}"
 
 
-def _as_json(content: Any) -> Any:
-    """Return what is read again of what was written as JSON."""
-    return json.loads(json.dumps(content, default=str))
+def _recorded(configuration: Any, like: Settings) -> Any:
+    """Return what a card's settings would be if they were recorded now; as they stand where they are none today."""
+    try:
+        return type(like).model_validate(configuration).recorded()
+    except ValidationError:
+        return configuration

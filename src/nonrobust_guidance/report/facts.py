@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.models.settings import Classifier, Diffusion
 from nonrobust_guidance.records import environment
 from nonrobust_guidance.report.results import Results
 from nonrobust_guidance.report.wording import listed
@@ -15,18 +13,18 @@ Row = dict[str, str]
 
 def what_was_run(results: Results) -> list[Row]:
     """Return a row a fact: data, models, sampling, judging, and where and with what this report was made."""
-    config = results.config
-    sampling, metrics, diffusion = config["sampling"], config["metrics"], config["diffusion"]
-    schedule, features = diffusion["schedule"], [space.words for space in list_spaces(config)]
+    run = results.run
+    sampling, metrics, diffusion = run.sampling, run.metrics, run.diffusion
+    schedule, features = diffusion.schedule, [space.words for space in list_spaces(metrics)]
     facts = {
-        "data": f"{config['dataset']['name']}: {', '.join(results.classes)}",
-        "diffusion model": f"{diffusion['name']}: T = {schedule['num_steps']}, betas {schedule['beta_start']:g} to "
-        f"{schedule['beta_end']:g}{trained(diffusion)}",
-        **{f"classifier {name}": describe_classifier(entry) for name, entry in config["classifiers"].items()},
-        "sampling": f"{sampling['sampler']}, {sampling['steps']} steps, {sampling['num_samples']} images a cell, seeds "
-        f"{', '.join(map(str, sampling['seeds']))}, targets {listed(results.targets)}",
-        "judged by": f"{metrics['judge']}, which guides no method; distances in features of {listed(features)}, "
-        f"{metrics['bootstrap']['resamples']} bootstrap resamples",
+        "data": f"{run.dataset.name}: {', '.join(results.classes)}",
+        "diffusion model": f"{diffusion.name}: T = {schedule.num_steps}, betas {schedule.beta_start:g} to "
+        f"{schedule.beta_end:g}{trained(diffusion)}",
+        **{f"classifier {name}": describe_classifier(entry) for name, entry in run.classifiers.items()},
+        "sampling": f"{sampling.sampler}, {sampling.steps} steps, {sampling.num_samples} images a cell, seeds "
+        f"{', '.join(map(str, sampling.seeds))}, targets {listed(results.targets)}",
+        "judged by": f"{metrics.judge}, which guides no method; distances in features of {listed(features)}, "
+        f"{metrics.bootstrap.resamples} bootstrap resamples",
         "cells": f"{len(results.metrics)} rows in metrics.csv, of {count_images(results)} images",
         "report made on": environment.device(),
         "with": environment.versions(),
@@ -42,19 +40,18 @@ def count_images(results: Results) -> int:
     return int(rows[~free]["n"].sum() + rows[free].drop_duplicates(["method", "seed"])["n"].sum())
 
 
-def describe_classifier(entry: Mapping[str, Any]) -> str:
+def describe_classifier(entry: Classifier) -> str:
     """Return a classifier's architecture and training in words."""
-    images = "noised" if entry.get("noised") else "clean"
-    return f"{entry['architecture']}, trained on {images} images{trained(entry)}"
+    images = "noised" if entry.noised else "clean"
+    return f"{entry.architecture}, trained on {images} images{trained(entry)}"
 
 
-def trained(entry: Mapping[str, Any]) -> str:
+def trained(entry: Classifier | Diffusion) -> str:
     """Return a model's training, or where its published weights are from, in words."""
-    training, source = entry.get("training"), entry.get("source")
+    training, source = entry.training, entry.source
     if source:
-        place = next(source[key] for key in ("repository", "url", "folder") if key in source)
-        revision = f" at revision {source['revision']}" if source.get("revision") else ""
-        return f", published weights of {place}{revision}"
+        revision = f" at revision {source.revision}" if source.revision else ""
+        return f", published weights of {source.place}{revision}"
     if not training:
         return ""
-    return f", {training['steps']} steps of batch {training['batch_size']}, seed {training['seed']}"
+    return f", {training.steps} steps of batch {training.batch_size}, seed {training.seed}"

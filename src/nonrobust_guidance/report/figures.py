@@ -64,7 +64,7 @@ def error_arms(values: np.ndarray) -> np.ndarray:
 def method_handles(results: Results, names: Sequence[str]) -> list[Line2D]:
     """Return the legend's entries of these methods."""
     colours, markers = method_colours(results.methods), method_markers(results.methods)
-    labels = method_labels(results.config)
+    labels = method_labels(results.run)
     return [
         Line2D([], [], color=colours[name], marker=markers[name], markersize=6.5, label=in_maths(labels[name]))
         for name in names

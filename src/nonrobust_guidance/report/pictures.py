@@ -37,7 +37,7 @@ class Strip:
 
 def methods_side_by_side(results: Results, target: str, count: int = 10) -> list[Strip]:
     """Return a strip a method at its best scale toward a target; a column shares its starting noise."""
-    labels, colours = method_labels(results.config), method_colours(results.methods)
+    labels, colours = method_labels(results.run), method_colours(results.methods)
     strips = []
     for method in results.methods:
         outcome = best([o for o in results.outcomes_of(target) if o.method.name == method.name])
@@ -50,7 +50,7 @@ def methods_side_by_side(results: Results, target: str, count: int = 10) -> list
 
 def scales_side_by_side(results: Results, target: str, count: int = 5) -> list[list[Strip]]:
     """Return for each guided method a strip a scale, rising; every strip shows the same samples."""
-    labels, colours = method_labels(results.config), method_colours(results.methods)
+    labels, colours = method_labels(results.run), method_colours(results.methods)
 
     def strip(outcome: Outcome) -> Strip:
         images, name = results.samples_of(outcome, target)[:count], outcome.method.name

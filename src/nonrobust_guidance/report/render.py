@@ -10,11 +10,11 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import naming, write_atomically
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.report.page import page_html
 from nonrobust_guidance.yaml_files import write_yaml
 
@@ -22,14 +22,14 @@ CONFIG_FILE = "config.yaml"
 INDEX = "index.html"
 
 
-def render_page(config: Mapping[str, Any], results_folder: Path, notebook: Path, output_html: Path) -> None:
+def render_page(run: Measured, results_folder: Path, notebook: Path, output_html: Path) -> None:
     """Run a notebook on a run's results and write it as one HTML page that needs no other file and no network.
 
     Beside the page lies the executed notebook, ``<page>.ipynb``. The results folder holds ``config.yaml``, the
     configuration as it was used; where it does not, it is written.
 
     Args:
-        config: the run's validated configuration.
+        run: the run.
         results_folder: holds the tables and samples that the notebook reads, if it asks for the folder.
         notebook: a template with a cell tagged "parameters", of which ``results_folder`` and ``config_file`` are set.
         output_html: the page.
@@ -39,10 +39,10 @@ def render_page(config: Mapping[str, Any], results_folder: Path, notebook: Path,
     """
     asked = parameters_of(notebook)
     config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
-    write_yaml(dict(config), config_file)
+    write_yaml(run.resolved(), config_file)
     parameters = {"results_folder": str(results_folder.resolve()), "config_file": str(config_file.resolve())}
     execute_notebook(notebook, executed, {name: value for name, value in parameters.items() if name in asked})
-    title = f"{config['run']}: {notebook.stem}"
+    title = f"{run.run}: {notebook.stem}"
     footer = (
         f'<a href="{INDEX}">All of this run</a>. '
         f'The code that made this page: <a href="{quote(executed.name)}">{html.escape(executed.name)}</a>.'

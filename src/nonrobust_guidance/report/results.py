@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +15,7 @@ from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.settings import Measured, Scoring
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.tables import (
@@ -63,29 +63,29 @@ class Outcome:
 class Results:
     """A run's configuration, its tables and its samples; of the tables two are in every run."""
 
-    config: Mapping[str, Any]
+    run: Measured
     folder: Path
     metrics: pd.DataFrame
     noise: pd.DataFrame
 
     @classmethod
-    def read(cls, config: Mapping[str, Any], folder: Path) -> Results:
+    def read(cls, run: Measured, folder: Path) -> Results:
         """Read the tables of a results folder.
 
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
-        distances = [column for space in list_spaces(config) for column in space.columns]
+        distances = [column for space in list_spaces(run.metrics) for column in space.columns]
         metrics = read_table(folder / METRICS.name, [*METRICS.columns, *distances])
         noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
-        results = cls(config, folder, metrics, noise)
+        results = cls(run, folder, metrics, noise)
         _ = results.outcomes  # so that what is missing is missed here
         return results
 
     @cached_property
     def methods(self) -> list[Method]:
         """The run's methods in the order of the configuration."""
-        return list_methods(self.config)
+        return list_methods(self.run)
 
     @property
     def unguided(self) -> list[Method]:
@@ -95,7 +95,7 @@ class Results:
     @property
     def targets(self) -> list[str]:
         """The target classes."""
-        return list(self.config["sampling"]["targets"])
+        return list(self.run.sampling.targets)
 
     @property
     def classes(self) -> list[str]:
@@ -156,7 +156,7 @@ class Results:
         Raises:
             UserError: if the file is missing, truncated or of another kind.
         """
-        seed = self.config["sampling"]["seeds"][0]
+        seed = self.run.sampling.seeds[0]
         return load_samples(Cell(outcome.method, outcome.scale, seed, target).path(self.folder / "samples"))
 
     def _pool(self, method: Method, scale: float, name: str, targets: Sequence[str]) -> Outcome:
@@ -164,7 +164,7 @@ class Results:
         if rows.empty:
             cell = f"{method.name} at scale {scale:g} for {' or '.join(targets)}"
             raise UserError(f"{self.folder / METRICS.name} has no row of {cell}; score this run's samples again")
-        column = conditional_distance(self.config)
+        column = conditional_distance(self.run.metrics)
         return Outcome(
             method=method,
             scale=scale,
@@ -178,9 +178,9 @@ class Results:
         )
 
 
-def conditional_distance(config: Mapping[str, Any]) -> str:
+def conditional_distance(scoring: Scoring) -> str:
     """Return the column that holds the report's distance to real images of the target class."""
-    return list_spaces(config)[0].conditional
+    return list_spaces(scoring)[0].conditional
 
 
 def best(outcomes: Sequence[Outcome]) -> Outcome:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from nonrobust_guidance.metrics.cells import list_methods, stabilizer_chain
 from nonrobust_guidance.metrics.statistics.intervals import Interval
+from nonrobust_guidance.sampling.settings import Plan
+from nonrobust_guidance.settings import Choice
 
 X_T = "xₜ"
 X0_HAT = "x̂₀"
@@ -65,14 +66,13 @@ def listed(names: Sequence[str]) -> str:
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
-def method_labels(config: Mapping[str, Any]) -> dict[str, str]:
+def method_labels(plan: Plan) -> dict[str, str]:
     """Return for each method's name what a reader is shown, such as ``non-robust, x̂₀ + EMA 0.9``.
 
     Where two would read the same, their names in the configuration follow in brackets.
     """
-    entries = config["sampling"]["methods"]
-    labels = {}
-    for method in list_methods(config):
+    entries, labels = plan.sampling.guided, {}
+    for method in list_methods(plan):
         if not method.guided:
             labels[method.name] = "unguided"
             continue
@@ -83,17 +83,17 @@ def method_labels(config: Mapping[str, Any]) -> dict[str, str]:
     return {name: label if shown.count(label) == 1 else f"{label} ({name})" for name, label in labels.items()}
 
 
-def stabilizer_labels(config: Mapping[str, Any]) -> dict[str, str]:
+def stabilizer_labels(plan: Plan) -> dict[str, str]:
     """Return for each stabilizer of the run's methods, by its text in the tables, what a reader is shown."""
-    entries = config["sampling"]["methods"]
+    entries = plan.sampling.guided
     return {
         method.stabilizer: " + ".join(map(_stabilizer_label, stabilizer_chain(entries[method.name])))
-        for method in list_methods(config)
+        for method in list_methods(plan)
         if method.stabilizer
     }
 
 
-def _stabilizer_label(link: Mapping[str, Any]) -> str:
-    name = {"ema": "EMA", "adam": "Adam", "clip_norm": "clipped norm", "normalize": "normalized"}[link["name"]]
-    beta = f" {link['beta']:g}" if "beta" in link else ""
-    return f"{name}{beta}{' debiased' if link.get('bias_correction') else ''}"
+def _stabilizer_label(link: Choice) -> str:
+    names = {"ema": "EMA", "adam": "Adam", "clip_norm": "clipped norm", "normalize": "normalized"}
+    beta = f" {link.arguments['beta']:g}" if "beta" in link.arguments else ""
+    return f"{names.get(link.name, link.label)}{beta}{' debiased' if link.arguments.get('bias_correction') else ''}"

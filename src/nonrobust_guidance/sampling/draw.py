@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +16,35 @@ from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance
-from nonrobust_guidance.guidance.stabilizers import STABILIZERS, Stabilizer, chain
+from nonrobust_guidance.guidance.stabilizers import Stabilizer
+from nonrobust_guidance.guidance.stabilizers import chain as chain_of
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.files import save_samples
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method
 from nonrobust_guidance.sampling.trajectory import trajectory
+from nonrobust_guidance.settings import Choice
 
 UNGUIDED_TARGET = "any"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def draw_samples(
-    config: dict[str, Any],
-    method: str,
+    name: str,
+    method: Method,
     scale: float,
     seed: int,
-    checkpoints: Path,
+    chain: Chain,
+    targets: Mapping[str, int],
+    diffusion: Path,
+    guide: Path | None,
     output_folder: Path,
     indices: range | None = None,
+    *,
+    batch_size: int = 64,
+    device: str = "auto",
 ) -> None:
     """Draw every target of a cell into ``<output_folder>/<target>.npy``, uint8 (N, H, W, 3), rounded.
 
@@ -45,37 +54,38 @@ def draw_samples(
     wait beside the file, so that a job that was killed goes on where it stopped and writes the same file.
 
     Args:
-        config: the run's validated configuration.
-        method: a key of ``sampling.methods``.
+        name: the method's, shown beside the progress bar.
+        method: what it is.
         scale: of the guidance.
         seed: of all noise.
-        checkpoints: a folder for each model.
+        chain: of the run.
+        targets: indices of the classes to guide toward, by their names; a method without a guide has none.
+        diffusion: the diffusion model's checkpoint.
+        guide: that of the guiding classifier; None where there is none.
         output_folder: where the files go, each written atomically.
         indices: the samples to draw, a shard of the cell; left out, all.
+        batch_size: samples at once, which changes none.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a checkpoint is missing or damaged.
     """
-    sampling, settings = config["sampling"], config["sampling"]["methods"][method]
-    diffusion = checkpoints / config["diffusion"]["name"]
-    device = choose_device(config.get("device", "auto"))
-    unet, schedule = load_diffusion(diffusion, device)
-    schedule = schedule.respaced(settings["steps"])
-    options = chain_options(sampling)
+    where = choose_device(device)
+    unet, schedule = load_diffusion(diffusion, where)
+    schedule = schedule.respaced(method.steps)
+    options = chain_options(chain)
     origin = [diffusion]
     guidances: dict[str, ClassifierGuidance | None] = {UNGUIDED_TARGET: None}
-    if settings["classifier"]:
-        origin.append(checkpoints / settings["classifier"])
-        classifier, classes = load_classifier(origin[-1], device), config["dataset"]["classes"]
-        guidances = {
-            target: build_guidance(classifier, classes.index(target), scale, settings) for target in sampling["targets"]
-        }
-    indices = range(settings["num_samples"]) if indices is None else indices
-    batches = split_batches(indices, sampling["batch_size"])
-    relevant = {"method": settings, "scale": scale, "seed": seed, **options}
+    if isinstance(method, Guided) and guide is not None:
+        origin.append(guide)
+        classifier = load_classifier(guide, where)
+        guidances = {target: build_guidance(classifier, label, scale, method) for target, label in targets.items()}
+    indices = range(method.num_samples) if indices is None else indices
+    batches = split_batches(indices, batch_size)
+    relevant = {"method": method.recorded(), "scale": scale, "seed": seed, **options}
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     digest = fingerprint(relevant, inputs)
-    with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{method} x {scale:g}", unit="step") as bar:
+    with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
         for target, guidance in guidances.items():
             parts = Parts(output_folder / f".{target}.parts", digest)
             for batch in batches:
@@ -90,17 +100,13 @@ def draw_samples(
                     bar.update()
                 parts.save(batch, to_uint8(images))
             save_samples(output_folder / f"{target}.npy", [parts.load(batch) for batch in batches])
-            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], device.type)
+            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], where.type)
             parts.clear()
 
 
-def chain_options(sampling: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a run's sampling section says of `trajectory`: sampler, eta and autocast."""
-    return {
-        "sampler": sampling["sampler"],
-        "eta": sampling["eta"],
-        "autocast": PRECISIONS[sampling["precision"]],
-    }
+def chain_options(chain: Chain) -> dict[str, Any]:
+    """Return what a run's chain is to `trajectory`: sampler, eta and autocast."""
+    return {"sampler": chain.sampler, "eta": chain.eta, "autocast": PRECISIONS[chain.precision]}
 
 
 def split_batches(indices: range, batch_size: int) -> list[range]:
@@ -108,23 +114,23 @@ def split_batches(indices: range, batch_size: int) -> list[range]:
     return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
 
 
-def build_guidance(classifier: nn.Module, target: int, scale: float, settings: dict[str, Any]) -> ClassifierGuidance:
+def build_guidance(classifier: nn.Module, target: int, scale: float, method: Guided) -> ClassifierGuidance:
     """Return the guidance that a method of the configuration describes, at a scale, toward a class index."""
     return ClassifierGuidance(
         classifier,
         target=target,
         scale=scale,
-        at=settings["at"],
-        objective=settings["objective"],
-        stabilizer=build_stabilizer(settings["stabilizer"]),
-        interval=tuple(settings["interval"]),
-        on_nonfinite=settings["on_nonfinite"],
+        at=method.at,
+        objective=method.objective,
+        stabilizer=build_stabilizer(method.stabilizer),
+        interval=(method.interval[0], method.interval[1]),
+        on_nonfinite=method.on_nonfinite,
     )
 
 
-def build_stabilizer(settings: list[dict[str, Any]]) -> Stabilizer:
-    """Return the chain of stabilizers that a method names, each with its own arguments."""
-    return chain(*(STABILIZERS[s["name"]](**{k: v for k, v in s.items() if k != "name"}) for s in settings))
+def build_stabilizer(chosen: Iterable[Choice]) -> Stabilizer:
+    """Return the stabilizers that a method names, one after the other."""
+    return chain_of(*(choice.make() for choice in chosen))
 
 
 def fingerprint(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,28 +16,27 @@ from nonrobust_guidance.metrics.distances.features import summarize_features
 from nonrobust_guidance.metrics.distances.frechet import frechet_distance, frechet_interval, rank_warning, real_distance
 from nonrobust_guidance.metrics.distances.neighbours import Manifold, equal_parts, mean_fidelity
 from nonrobust_guidance.metrics.distances.references import ALL_CLASSES, Reference, load_reference
+from nonrobust_guidance.metrics.settings import Scoring
 
 
 class Yardstick:
     """The real images in one feature space, and what is asked of the samples that are held against them."""
 
-    def __init__(
-        self, extractor: Extractor, data_folder: Path, targets: Sequence[str], settings: Mapping[str, Any]
-    ) -> None:
+    def __init__(self, extractor: Extractor, data_folder: Path, targets: Sequence[str], scoring: Scoring) -> None:
         """Read the references of a data set.
 
         Args:
             extractor: whose features to measure in.
             data_folder: holds the manifest and ``references/<extractor>/``.
             targets: the classes that samples are held against.
-            settings: the configuration's section ``metrics``.
+            scoring: how many rows, neighbours and resamples.
 
         Raises:
             UserError: if a reference is missing or was made from something else, or there are too few test images.
         """
         self.extractor, self.space = extractor, extractor.space
-        self.resamples, self.seed = settings["bootstrap"]["resamples"], settings["bootstrap"]["seed"]
-        self.num_rows, self.neighbours = settings["feature_rows"], settings["neighbours"]
+        self.resamples, self.seed = scoring.bootstrap.resamples, scoring.bootstrap.seed
+        self.num_rows, self.neighbours = scoring.feature_rows, scoring.neighbours
         folder, manifest = data_folder / "references" / self.space.name, data_folder / "manifest.json"
         self.references = {
             name: load_reference(folder / f"{name}.safetensors", extractor, manifest)

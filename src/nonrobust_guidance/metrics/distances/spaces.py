@@ -5,9 +5,9 @@ A number in one space compares with none in another, so each has columns of its 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from nonrobust_guidance.metrics.settings import Scoring
 
 FIDELITY = ("precision", "recall", "density", "coverage")
 
@@ -60,6 +60,6 @@ FEATURE_SPACES = {
 }
 
 
-def list_spaces(config: Mapping[str, Any]) -> list[FeatureSpace]:
+def list_spaces(scoring: Scoring) -> list[FeatureSpace]:
     """Return the run's feature spaces; the first is the one whose distance decides in the report."""
-    return [FEATURE_SPACES[name] for name in config["metrics"]["extractors"]]
+    return [FEATURE_SPACES[name] for name in scoring.extractors]

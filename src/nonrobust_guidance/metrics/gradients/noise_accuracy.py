@@ -17,6 +17,7 @@ from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
+from nonrobust_guidance.metrics.settings import Bootstrap, NoiseAccuracy
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
@@ -29,8 +30,17 @@ BATCH_SIZE = 128
 Row = dict[str, Any]
 
 
-def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
-    """Measure every classifier but the judge on noised test images and write the table, a row a level.
+def measure_noise_accuracy(
+    settings: NoiseAccuracy,
+    bootstrap: Bootstrap,
+    diffusion: Path,
+    guides: Mapping[str, Path],
+    data_folder: Path,
+    output_csv: Path,
+    *,
+    device: str = "auto",
+) -> None:
+    """Measure classifiers on noised test images and write the table, a row a level.
 
     The levels are ``metrics.noise_levels`` timesteps spread evenly from the first to the last. At each, the classifiers
     see ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps`` (xt) and its one-step denoised prediction (x0), clamped to
@@ -38,27 +48,28 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
     have Wilson intervals, mean probabilities of the right class bootstrap ones over the images.
 
     Args:
-        config: the run's validated configuration.
+        settings: how many levels and images.
+        bootstrap: of the intervals; its seed is that of the noise too.
+        diffusion: the diffusion model's checkpoint.
+        guides: the classifiers' checkpoints, by name.
         data_folder: the prepared data set.
-        checkpoints: a folder for each model.
         output_csv: written atomically.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
-    settings, bootstrap = config["metrics"], config["metrics"]["bootstrap"]
-    device = choose_device(config.get("device", "auto"))
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
-    names = [name for name in config["classifiers"] if name != settings["judge"]]
-    classifiers = {name: load_classifier(checkpoints / name, device) for name in names}
+    where = choose_device(device)
+    unet, schedule = load_diffusion(diffusion, where)
+    classifiers = {name: load_classifier(folder, where) for name, folder in guides.items()}
     test = load_split(data_folder, "test")
     # From all of the split, which a folder of images may have in the order of its classes.
-    chosen = noise_levels(len(test.images), settings["num_noise_images"])
+    chosen = noise_levels(len(test.images), settings.num_noise_images)
     x_0, labels = to_unit_range(test.images[chosen]), np.asarray(test.labels[chosen])
-    eps = SampleNoise(bootstrap["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0)
+    eps = SampleNoise(bootstrap.seed, range(len(x_0)), tuple(x_0.shape[1:]))(0)
     rows = []
     transitions = list(schedule.transitions())[::-1]  # the cleanest first
-    for level in tqdm(noise_levels(len(schedule), settings["noise_levels"]), desc="noise accuracy", unit="level"):
+    for level in tqdm(noise_levels(len(schedule), settings.noise_levels), desc="noise accuracy", unit="level"):
         t, alpha_bar = transitions[level].t, transitions[level].alpha_bar
         x_t = schedule.add_noise(x_0, eps, torch.full((len(x_0),), t))
         for at, x in {"xt": x_t, "x0": denoise(unet, schedule, x_t, transitions[level])}.items():
@@ -70,10 +81,10 @@ def measure_noise_accuracy(config: Mapping[str, Any], data_folder: Path, checkpo
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
 
 
-def probability_interval(p: NDArray[np.float64], labels: NDArray[np.int64], bootstrap: Mapping[str, int]) -> Row:
+def probability_interval(p: NDArray[np.float64], labels: NDArray[np.int64], bootstrap: Bootstrap) -> Row:
     """Return the ends of the interval of the label's mean probability, over images (N, K)."""
     of_label = p[np.arange(len(p)), labels]
-    _, low, high = resampled_interval(of_label, np.mean, bootstrap["resamples"], bootstrap["seed"])
+    _, low, high = resampled_interval(of_label, np.mean, bootstrap.resamples, bootstrap.seed)
     return {"probability_low": low, "probability_high": high}
 
 

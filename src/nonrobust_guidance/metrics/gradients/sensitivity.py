@@ -22,6 +22,7 @@ from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import Stabilizer
 from nonrobust_guidance.metrics.cells import list_methods
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
+from nonrobust_guidance.metrics.settings import Bootstrap, Sensitivity
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
@@ -30,6 +31,7 @@ from nonrobust_guidance.sampling.denoiser import Denoiser, network_device, predi
 from nonrobust_guidance.sampling.draw import build_stabilizer
 from nonrobust_guidance.sampling.microbatches import Microbatched, join, microbatch_size, split_padded
 from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.settings import Plan
 from nonrobust_guidance.schedule import Prediction, Schedule, Transition
 
 LOGITS, GRADIENT = "logits", "gradient"
@@ -39,8 +41,19 @@ Changes = dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """The same keys: for each image the quotient and the relative change, (B,) each."""
 
 
-def measure_sensitivity(config: Mapping[str, Any], data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
-    """Measure every classifier but the judge on test images and write the table, a row a pair of levels.
+def measure_sensitivity(
+    settings: Sensitivity,
+    bootstrap: Bootstrap,
+    steps: int,
+    stabilizers: Mapping[str, Stabilizer],
+    diffusion: Path,
+    guides: Mapping[str, Path],
+    data_folder: Path,
+    output_csv: Path,
+    *,
+    device: str = "auto",
+) -> None:
+    """Measure classifiers on test images and write the table, a row a pair of levels.
 
     Vaeth et al. (2025) ask how far a small step along the forward process takes a classifier's output:
     ``||f(x_t) - f(x_{t-1})|| / ||x_t - x_{t-1}||``, with one draw of noise for both points of a pair and for all of an
@@ -59,45 +72,48 @@ def measure_sensitivity(config: Mapping[str, Any], data_folder: Path, checkpoint
     networks run in float32 whatever ``sampling.precision`` says: rounding to 8 bits would be a change of its own.
 
     Args:
-        config: the run's validated configuration.
+        settings: how many pairs of levels and images.
+        bootstrap: of the intervals; its seed is that of the noise too.
+        steps: levels of the schedule that are walked over.
+        stabilizers: by their names in the table.
+        diffusion: the diffusion model's checkpoint.
+        guides: the classifiers' checkpoints, by name.
         data_folder: the prepared data set.
-        checkpoints: a folder for each model.
         output_csv: written atomically.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
-    settings, bootstrap = config["metrics"]["sensitivity"], config["metrics"]["bootstrap"]
-    device = choose_device(config.get("device", "auto"))
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
-    schedule = schedule.respaced(config["sampling"]["steps"])
-    names = [name for name in config["classifiers"] if name != config["metrics"]["judge"]]
-    classifiers = {name: load_classifier(checkpoints / name, device) for name in names}
+    where = choose_device(device)
+    unet, schedule = load_diffusion(diffusion, where)
+    schedule = schedule.respaced(steps)
+    classifiers = {name: load_classifier(folder, where) for name, folder in guides.items()}
     test = load_split(data_folder, "test")
     # From all of the split, which a folder of images may have in the order of its classes.
-    chosen = noise_levels(len(test.images), settings["num_images"])
-    x_0, labels = to_unit_range(test.images[chosen]).to(device), torch.from_numpy(np.asarray(test.labels[chosen]))
-    eps = SampleNoise(bootstrap["seed"], range(len(x_0)), tuple(x_0.shape[1:]))(0).to(device)
-    observers = list_observers(unet, schedule, classifiers, labels, tuple(x_0.shape[1:]), stabilizers_of(config))
-    pairs, rows = set(noise_levels(len(schedule) - 1, settings["levels"])), []
-    steps = tqdm(walk(observers, schedule, x_0, eps), desc="sensitivity", unit="level", total=len(schedule) - 1)
-    for pair, (transition, found) in enumerate(steps):
+    chosen = noise_levels(len(test.images), settings.num_images)
+    x_0, labels = to_unit_range(test.images[chosen]).to(where), torch.from_numpy(np.asarray(test.labels[chosen]))
+    eps = SampleNoise(bootstrap.seed, range(len(x_0)), tuple(x_0.shape[1:]))(0).to(where)
+    observers = list_observers(unet, schedule, classifiers, labels, tuple(x_0.shape[1:]), stabilizers)
+    pairs, rows = set(noise_levels(len(schedule) - 1, settings.levels)), []
+    walked = tqdm(walk(observers, schedule, x_0, eps), desc="sensitivity", unit="level", total=len(schedule) - 1)
+    for pair, (transition, found) in enumerate(walked):
         for (name, at), changes in found.items() if pair in pairs else ():
             for (quantity, stabilizer), (ratio, relative) in changes.items():
                 row: dict[str, Any] = {"classifier": name, "at": at, "quantity": quantity, "stabilizer": stabilizer}
                 row |= {"t": transition.t, "alpha_bar": transition.alpha_bar, "n": len(x_0)}
                 for column, values in {"ratio": ratio, "relative_change": relative}.items():
-                    median = resampled_interval(values, np.median, bootstrap["resamples"], bootstrap["seed"])
+                    median = resampled_interval(values, np.median, bootstrap.resamples, bootstrap.seed)
                     row |= {column: median.value, f"{column}_low": median.low, f"{column}_high": median.high}
                 rows.append(row)
     table = pd.DataFrame(rows)
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
 
 
-def stabilizers_of(config: Mapping[str, Any]) -> dict[str, Stabilizer]:
+def stabilizers_of(plan: Plan) -> dict[str, Stabilizer]:
     """Return the stabilizers that the run's methods use, each once, by their names in the tables."""
-    entries = config["sampling"]["methods"]
-    used = {m.stabilizer: build_stabilizer(entries[m.name]["stabilizer"]) for m in list_methods(config) if m.guided}
+    guided = plan.sampling.guided
+    used = {m.stabilizer: build_stabilizer(guided[m.name].stabilizer) for m in list_methods(plan) if m.guided}
     return {name: stabilizer for name, stabilizer in used.items() if name}
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,18 +17,35 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.stabilizers import direction_and_norm
 from nonrobust_guidance.metrics.cells import middle_scale
 from nonrobust_guidance.metrics.gather import COLUMNS
+from nonrobust_guidance.metrics.settings import Bootstrap, Trajectories
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.metrics.tables import QUANTITIES
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.sampling.draw import build_guidance, chain_options, split_batches
+from nonrobust_guidance.sampling.settings import Chain, Guided
 from nonrobust_guidance.sampling.trajectory import Step, trajectory
 
 LENGTHS = ("norm", "norm_stabilized")
 Numbers = dict[str, NDArray[np.float64]]
 
 
-def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Path, output_csv: Path) -> None:
+def measure_trajectories(
+    name: str,
+    method: Guided,
+    chain: Chain,
+    seed: int,
+    target: str,
+    label: int,
+    settings: Trajectories,
+    bootstrap: Bootstrap,
+    diffusion: Path,
+    guide: Path,
+    output_csv: Path,
+    *,
+    batch_size: int = 64,
+    device: str = "auto",
+) -> None:
     """Follow the gradients of one method along its sampling, and write the table, a row a guided step.
 
     The chains are the run's own: its sampler and precision, the method's steps and `middle_scale`, the first seed,
@@ -48,42 +64,46 @@ def measure_trajectories(config: Mapping[str, Any], method: str, checkpoints: Pa
     and ``cosine_n`` is how many count.
 
     Args:
-        config: the run's validated configuration.
-        method: a guided method's name.
-        checkpoints: a folder for each model.
+        name: the method's, for the table.
+        method: what it is.
+        chain: of the run.
+        seed: of all noise.
+        target: the class to guide toward.
+        label: its index.
+        settings: how many samples.
+        bootstrap: of the intervals.
+        diffusion: the diffusion model's checkpoint.
+        guide: the classifier's checkpoint.
         output_csv: written atomically.
+        batch_size: samples at once.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a checkpoint is missing, truncated or of another kind.
     """
-    sampling, metrics = config["sampling"], config["metrics"]
-    num_samples, bootstrap = metrics["trajectories"]["num_samples"], metrics["bootstrap"]
-    device = choose_device(config.get("device", "auto"))
-    unet, schedule = load_diffusion(checkpoints / config["diffusion"]["name"], device)
-    entry = sampling["methods"][method]
-    schedule = schedule.respaced(entry["steps"])
-    classifier = load_classifier(checkpoints / entry["classifier"], device)
-    scale, target, seed = middle_scale(entry["scales"]), sampling["targets"][0], sampling["seeds"][0]
-    guidance = build_guidance(classifier, config["dataset"]["classes"].index(target), scale, entry)
-    batches = split_batches(range(num_samples), sampling["batch_size"])
+    num_samples, scale, where = settings.num_samples, middle_scale(method.scales), choose_device(device)
+    unet, schedule = load_diffusion(diffusion, where)
+    schedule = schedule.respaced(method.steps)
+    guidance = build_guidance(load_classifier(guide, where), label, scale, method)
+    batches = split_batches(range(num_samples), batch_size)
     steps: dict[tuple[int, int], list[Numbers]] = {}
-    with tqdm(total=len(batches) * len(schedule), desc=f"trajectories of {method}", unit="step") as bar:
+    with tqdm(total=len(batches) * len(schedule), desc=f"trajectories of {name}", unit="step") as bar:
         for indices in batches:
-            chain = trajectory(
+            drawn = trajectory(
                 unet, schedule, len(indices), seed,
-                guidance=guidance, first_index=indices.start, **chain_options(sampling),
+                guidance=guidance, first_index=indices.start, **chain_options(chain),
             )  # fmt: skip
-            for step, numbers in follow(counted(chain, bar)):
+            for step, numbers in follow(counted(drawn, bar)):
                 steps.setdefault((step.k, step.t), []).append(numbers)
     levels = {transition.t: transition.noise_level for transition in schedule.transitions()}
     rows = []
     for (k, t), parts in steps.items():
-        row = {"method": method, "scale": scale, "target": target, "seed": seed}
+        row = {"method": name, "scale": scale, "target": target, "seed": seed}
         row |= {"k": k, "t": t, "noise_level": levels[t], "n": num_samples}
         for quantity in QUANTITIES:
             values = np.concatenate([part[quantity] for part in parts])
             statistic = np.median if quantity in LENGTHS else np.mean
-            found = resampled_interval(values, statistic, bootstrap["resamples"], bootstrap["seed"])
+            found = resampled_interval(values, statistic, bootstrap.resamples, bootstrap.seed)
             row |= {quantity: found.value, f"{quantity}_low": found.low, f"{quantity}_high": found.high}
         row["cosine_n"] = int(np.isfinite(np.concatenate([part["cosine"] for part in parts])).sum())
         rows.append(row)

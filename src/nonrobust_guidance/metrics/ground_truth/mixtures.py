@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, lru_cache, partial
 from math import cos, pi, sin
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from nonrobust_guidance.ground_truth import GaussianMixture
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import EMA, Adam, Identity, Stabilizer
-from nonrobust_guidance.metrics.cells import Method, list_methods
+from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance
 from nonrobust_guidance.metrics.ground_truth.variance import VarianceKept, variance_kept
 from nonrobust_guidance.metrics.statistics.intervals import Interval, resample_counts, wilson_interval
@@ -34,28 +34,36 @@ NARROW, BROAD = 0.05, 0.15
 RESAMPLES, REPEATS = 100, 40
 # Of every method the scales go from too weak to too strong; at x_t, where the chain diverges, they end before numbers
 # overflow. The robust classifier is the exact posterior of the noisy point, the other one that of a clean point.
-_CLEAN_X0: dict[str, Any] = {"classifier": "clean_time", "at": "x0"}
-_ENTRIES: dict[str, dict[str, Any]] = {
-    "unguided": {},
-    "robust_xt": {"classifier": "exact", "at": "xt", "scales": [0.1, 0.3, 1, 3, 10]},
-    "nonrobust_xt": {"classifier": "clean_time", "at": "xt", "scales": [0.003, 0.01, 0.03, 0.1]},
-    "nonrobust_x0": {**_CLEAN_X0, "scales": [0.003, 0.01, 0.03, 0.1, 0.3, 1]},
-    "nonrobust_x0_ema09": {
-        **_CLEAN_X0,
-        "stabilizer": {"name": "ema", "beta": 0.9},
-        "scales": [0.01, 0.03, 0.1, 0.3, 1, 3],
-    },
-    "nonrobust_x0_ema099": {
-        **_CLEAN_X0,
-        "stabilizer": {"name": "ema", "beta": 0.99},
-        "scales": [0.03, 0.1, 0.3, 1, 3, 10],
-    },
-    "nonrobust_x0_adam": {**_CLEAN_X0, "stabilizer": {"name": "adam"}, "scales": [0.03, 0.1, 0.3, 1, 3, 10]},
-    "nonrobust_x0_detached": {**_CLEAN_X0, "at": "x0_detached", "scales": [0.01, 0.03, 0.1, 0.3, 1, 3]},
-}
-_CLASSIFIERS = {"exact": {"noised": True}, "clean_time": {"noised": False}}
 METHODS = {
-    method.name: method for method in list_methods({"classifiers": _CLASSIFIERS, "sampling": {"methods": _ENTRIES}})
+    method.name: method
+    for method in (
+        Method("unguided", "", False, "", "", "", (0.0,)),
+        Method("robust_xt", "exact", True, "xt", "", "log_prob", (0.1, 0.3, 1, 3, 10)),
+        Method("nonrobust_xt", "clean_time", False, "xt", "", "log_prob", (0.003, 0.01, 0.03, 0.1)),
+        Method("nonrobust_x0", "clean_time", False, "x0", "", "log_prob", (0.003, 0.01, 0.03, 0.1, 0.3, 1)),
+        Method(
+            "nonrobust_x0_ema09",
+            "clean_time",
+            False,
+            "x0",
+            "ema(beta=0.9)",
+            "log_prob",
+            (0.01, 0.03, 0.1, 0.3, 1, 3),
+        ),
+        Method(
+            "nonrobust_x0_ema099",
+            "clean_time",
+            False,
+            "x0",
+            "ema(beta=0.99)",
+            "log_prob",
+            (0.03, 0.1, 0.3, 1, 3, 10),
+        ),
+        Method("nonrobust_x0_adam", "clean_time", False, "x0", "adam", "log_prob", (0.03, 0.1, 0.3, 1, 3, 10)),
+        Method(
+            "nonrobust_x0_detached", "clean_time", False, "x0_detached", "", "log_prob", (0.01, 0.03, 0.1, 0.3, 1, 3)
+        ),
+    )
 }
 UNGUIDED, ROBUST = METHODS["unguided"], METHODS["robust_xt"]
 STABILIZERS: dict[str, Stabilizer] = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from nonrobust_guidance.metrics.ground_truth.mixtures import (
     experiments,
 )
 from nonrobust_guidance.metrics.ground_truth.variance import VarianceKept, variance_kept
+from nonrobust_guidance.metrics.settings import GroundTruth
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import GROUND_TRUTH
 
@@ -35,7 +35,7 @@ EDGE = 1.1
 DENSITY_SIZE, POSTERIOR_SIZE, ARROWS_SIZE = 220, 160, 15
 
 
-def measure_ground_truth(config: Mapping[str, Any], output_csv: Path, output_npz: Path) -> None:
+def measure_ground_truth(settings: GroundTruth, output_csv: Path, output_npz: Path) -> None:
     """Run every method on both mixtures, and write the numbers and what a page draws of them.
 
     Rows of the table, each a number with its 95% interval:
@@ -55,14 +55,13 @@ def measure_ground_truth(config: Mapping[str, Any], output_csv: Path, output_npz
     every method, stabilizer and sampler, on one mixture.
 
     Args:
-        config: the run's validated configuration, of which ``report.ground_truth`` counts.
+        settings: how many samples and steps.
         output_csv: the table, written atomically.
         output_npz: points (N, 2) and fields over the plane, written atomically; their names begin with the mixture's.
     """
-    settings = config["report"]["ground_truth"]
     rows: list[dict[str, Any]] = []
     arrays: dict[str, NDArray[Any]] = {}
-    for experiment in experiments(settings["num_samples"], settings["num_steps"], SEED):
+    for experiment in experiments(settings.num_samples, settings.num_steps, SEED):
         rows += rows_of(experiment)
         arrays |= {f"{experiment.name}_{name}": array for name, array in arrays_of(experiment).items()}
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"t": "Int64"})

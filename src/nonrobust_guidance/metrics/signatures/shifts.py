@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nonrobust_guidance.metrics.distances.transport import Transport
+from nonrobust_guidance.metrics.settings import Bootstrap
 from nonrobust_guidance.metrics.signatures.colours import Colours, colour_distance
 from nonrobust_guidance.metrics.statistics.intervals import bootstrap_interval, wilson_interval
 from nonrobust_guidance.models.judge import CIRCULAR
@@ -35,7 +36,7 @@ class Statistic(NamedTuple):
     signed: bool = False
 
 
-def compare_colours(samples: Colours, test: Colours, reference: Colours, bootstrap: Mapping[str, int]) -> Row:
+def compare_colours(samples: Colours, test: Colours, reference: Colours, bootstrap: Bootstrap) -> Row:
     """Return how far the samples' mean colours lie from the reference's, all missing for fewer than two samples.
 
     ``colour_shift`` and ``median_shift`` are distances of the mean and of the mean median (`colours.colour_distance`),
@@ -48,7 +49,7 @@ def compare_colours(samples: Colours, test: Colours, reference: Colours, bootstr
 
 
 def compare_factors(
-    samples: Factors, test: Factors, reference: Factors, names: Sequence[str], bootstrap: Mapping[str, int]
+    samples: Factors, test: Factors, reference: Factors, names: Sequence[str], bootstrap: Bootstrap
 ) -> Row:
     """Return how far the samples' factors (n, F) lie from the reference's (m, F), in the factors' units.
 
@@ -75,13 +76,13 @@ def share(name: str, happened: NDArray[np.bool_], real: NDArray[np.bool_]) -> Ro
 
 
 def summarize(
-    samples: Mapping[str, Statistic], n: int, real: Mapping[str, Statistic], m: int, bootstrap: Mapping[str, int]
+    samples: Mapping[str, Statistic], n: int, real: Mapping[str, Statistic], m: int, bootstrap: Bootstrap
 ) -> Row:
     """Return every statistic of n samples, its bootstrap interval, and its mean size for n of m real images."""
-    subsets, row = real_subsets(m, n, bootstrap["seed"]), Row()
+    subsets, row = real_subsets(m, n, bootstrap.seed), Row()
     for name, statistic in samples.items():
         value, lowest = statistic.of(np.arange(n)), -math.inf if statistic.signed else 0.0
-        low, high = bootstrap_interval(value, statistic.of, n, bootstrap["resamples"], bootstrap["seed"], lowest=lowest)
+        low, high = bootstrap_interval(value, statistic.of, n, bootstrap.resamples, bootstrap.seed, lowest=lowest)
         floor = float(np.mean([abs(real[name].of(subset)) for subset in subsets]))
         row |= {f"{name}{end}": number for end, number in zip(ENDS, (value, low, high, floor), strict=True)}
     return row

@@ -9,7 +9,6 @@ images that it calls the class, for of anything else its factors mean nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +24,14 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import REAL, REAL_JUDGED, Cell, guide_of, list_cells
 from nonrobust_guidance.metrics.judging import class_probabilities, device_of
+from nonrobust_guidance.metrics.settings import Bootstrap, Signatures
 from nonrobust_guidance.metrics.signatures.colours import colour_distance
 from nonrobust_guidance.metrics.signatures.observed import Observed, RealClass, colours_of, require_judge
 from nonrobust_guidance.metrics.signatures.shifts import compare_colours, compare_factors, share
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.judge import Judge
 from nonrobust_guidance.sampling.files import load_samples
+from nonrobust_guidance.sampling.settings import Plan
 
 NONE = "none of these"
 # Of one ball, the contrast is proportional to the diameter: blank is less than half of nearly the smallest.
@@ -40,12 +41,17 @@ Row = dict[str, Any]
 
 
 def measure_signatures(
-    config: Mapping[str, Any],
+    plan: Plan,
+    judge: str,
+    settings: Signatures,
+    bootstrap: Bootstrap,
     data_folder: Path,
     checkpoints: Path,
     samples_folder: Path,
     output_csv: Path,
     factors_csv: Path,
+    *,
+    device: str = "auto",
 ) -> None:
     """Measure the failure signatures of every cell of the run, and list what is seen of single samples.
 
@@ -53,27 +59,27 @@ def measure_signatures(
     of each target: with their true factors under the method ``real``, as the judge sees them under ``real_judged``.
 
     Args:
-        config: the run's validated configuration.
+        plan: the run's methods and classifiers.
+        judge: name of the held-out classifier.
+        settings: how many samples are listed.
+        bootstrap: of the intervals.
         data_folder: the prepared data set.
         checkpoints: a folder for each model.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.
         output_csv: written atomically, a row a cell.
         factors_csv: written atomically.
+        device: as `choose_device` takes it.
 
     Raises:
         UserError: if a file is missing, truncated or of another kind.
     """
     train, test = load_split(data_folder, "train"), load_split(data_folder, "test")
-    folder = checkpoints / config["metrics"]["judge"]
-    judge = require_judge(
-        load_classifier(folder, choose_device(config.get("device", "auto"))),
-        str(folder),
-        train.classes,
-        train.factor_names,
-    )
-    meter = SignatureMeter(config, train, test, judge, checkpoints)
-    rows, listed = [], [meter.list_real(target) for target in config["sampling"]["targets"]]
-    for cell in tqdm(list_cells(config), desc="measure signatures", unit="cell"):
+    folder = checkpoints / judge
+    network = load_classifier(folder, choose_device(device))
+    judging = require_judge(network, str(folder), train.classes, train.factor_names)
+    meter = SignatureMeter(plan, settings, bootstrap, train, test, judging, checkpoints)
+    rows, listed = [], [meter.list_real(target) for target in plan.sampling.targets]
+    for cell in tqdm(list_cells(plan), desc="measure signatures", unit="cell"):
         row, samples = meter.measure(cell, samples_folder)
         rows.append(row)
         listed.append(samples)
@@ -91,18 +97,27 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
 class SignatureMeter:
     """What every cell is compared with, made once: the real images of each target, and the networks."""
 
-    def __init__(self, config: Mapping[str, Any], train: Split, test: Split, judge: Judge, checkpoints: Path) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Signatures,
+        bootstrap: Bootstrap,
+        train: Split,
+        test: Split,
+        judge: Judge,
+        checkpoints: Path,
+    ) -> None:
         """Observe the real images.
 
         Raises:
             UserError: if a target is no class of the data, or there are too few images of it.
         """
-        self.config, self.judge, self.checkpoints = config, judge, checkpoints
+        self.plan, self.bootstrap, self.judge, self.checkpoints = plan, bootstrap, judge, checkpoints
         self.classes, self.factor_names = train.classes, train.factor_names
-        self.image_size, self.num_rows = train.images.shape[1], config["metrics"]["signatures"]["num_rows"]
+        self.image_size, self.num_rows = train.images.shape[1], settings.num_rows
         self.guides: dict[str, nn.Module] = {}
         self.real: dict[str, RealClass] = {}
-        for target in config["sampling"]["targets"]:
+        for target in plan.sampling.targets:
             if target not in self.classes:
                 raise UserError(
                     f"sampling.targets names '{target}', which is no class of the prepared data; prepare them again"
@@ -125,7 +140,7 @@ class SignatureMeter:
         """
         images, samples = self._observe(cell.path(samples_folder))
         label, real = self.classes.index(cell.target), self.real[cell.target]
-        guide, bootstrap, test = guide_of(cell, self.config), self.config["metrics"]["bootstrap"], real.test
+        guide, bootstrap, test = guide_of(cell, self.plan), self.bootstrap, real.test
         fooled = self._fooled(guide, images, samples, label)
         accepted = samples.called_class(label)
         row = identify(cell) | {"n": len(images), "accepted_n": len(accepted.called)}

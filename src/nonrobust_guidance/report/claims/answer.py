@@ -45,7 +45,7 @@ def comparison(results: Results) -> str:
         targets=results.targets,
         groups={name: outcome.accuracy for name, outcome in found.items()},
         unguided=best(unguided).accuracy if unguided else None,
-        features=list_spaces(results.config)[0].words,
+        features=list_spaces(results.run.metrics)[0].words,
         distances=[number(outcome.distance) for outcome in found.values()],
         real=f"{real:.{decimals_of(real)}f}",
     )

@@ -75,9 +75,7 @@ def noise_curve(results: Results, robust: bool) -> dict[int, Interval]:
 def rows_of_guide(results: Results, table: pd.DataFrame, robust: bool) -> pd.DataFrame | None:
     """Return a table's rows of the first classifier in it that is robust, or not; the judge is neither."""
     guides = {
-        name: bool(entry.get("noised"))
-        for name, entry in results.config["classifiers"].items()
-        if name != results.config["metrics"]["judge"]
+        name: entry.noised for name, entry in results.run.classifiers.items() if name != results.run.metrics.judge
     }
     names = [name for name in dict.fromkeys(table["classifier"]) if guides.get(name) == robust]
     return table[table["classifier"] == names[0]] if names else None

@@ -46,7 +46,7 @@ class Groups:
     def __init__(self, results: Results, target: str) -> None:
         """Sort the outcomes into groups."""
         self.results = results
-        self.labels = method_labels(results.config)
+        self.labels = method_labels(results.run)
         self.targets = results.targets if target == ALL_TARGETS else [target]
         outcomes = results.outcomes_of(target)
 

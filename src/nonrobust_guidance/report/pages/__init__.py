@@ -5,7 +5,6 @@ The one list of them serves the workflow, which renders them, and the index, whi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.tables import (
@@ -19,6 +18,8 @@ from nonrobust_guidance.metrics.tables import (
     TRAJECTORIES,
     ResultFile,
 )
+from nonrobust_guidance.report.settings import Report
+from nonrobust_guidance.settings import Settings
 
 
 class Page(NamedTuple):
@@ -41,9 +42,9 @@ class Page(NamedTuple):
     configured: bool = True
     asked_by: tuple[str, ...] = ()
 
-    def settings(self, config: Mapping[str, Any]) -> Mapping[str, Any]:
+    def settings(self, run: Settings) -> dict[str, Any]:
         """Return what the page depends on beside what it reads."""
-        return config if self.configured else {}
+        return run.recorded() if self.configured else {}
 
 
 PAGES = (
@@ -81,7 +82,7 @@ PAGES = (
 """In the order of a reader."""
 
 
-def pages_of(config: Mapping[str, Any]) -> dict[str, Page]:
+def pages_of(report: Report) -> dict[str, Page]:
     """Return the pages of a run by name."""
-    asked = config["report"]
-    return {page.name: page for page in PAGES if not page.asked_by or any(asked[key] for key in page.asked_by)}
+    asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
+    return {page.name: page for page in asked}

@@ -15,7 +15,7 @@ from nonrobust_guidance.report.results import Results
 
 def draw_ablation(results: Results, base: str) -> Figure:
     """Draw held-out accuracy and distance of each variant at its best scale, the base's as a dotted line."""
-    variants = variants_of(results.config, base)
+    variants = variants_of(results.run, base)
     found = [best_of(results, variant.method) for variant in variants]
     figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(variants), share=("none", "all"))
     names = [f"{c.setting.replace('_', ' ')} {c.value}" if c.setting else "base" for c in variants]

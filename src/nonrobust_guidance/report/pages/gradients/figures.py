@@ -39,7 +39,7 @@ def right_under_noise(gradients: Gradients) -> Figure:
         draw_readings(axes, gradients.noise, "accuracy" if name == "accuracy" else "probability_mean", name)
         handles, labels = axes.get_legend_handles_labels()
         axes.legend().remove()
-        axes.axhline(1 / len(gradients.config["dataset"]["classes"]), color=UNGUIDED, linestyle=DOTTED, linewidth=1.5)
+        axes.axhline(1 / len(gradients.run.dataset.classes), color=UNGUIDED, linestyle=DOTTED, linewidth=1.5)
         axes.set(xlabel=FORWARD, ylabel="", ylim=(0, 1.04))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         name_panel(axes, title)
@@ -140,7 +140,7 @@ def draw_band(axes: Axes, rows: pd.DataFrame, column: str, look: Look) -> None:
 def method_looks(gradients: Gradients) -> dict[str, Look]:
     """Return the look of each guided method, the same as in other figures."""
     colours, markers = method_colours(gradients.methods), method_markers(gradients.methods)
-    labels = method_labels(gradients.config)
+    labels = method_labels(gradients.run)
     names = [course.method.name for course in gradients.courses]
     return {name: Look(labels[name], colours[name], markers[name]) for name in names}
 
@@ -149,7 +149,7 @@ def stabilizer_looks(gradients: Gradients) -> dict[str, Look]:
     """Return the look of each stabilizer: that of the first method with it; raw gradients are black."""
     colours, markers = method_colours(gradients.methods), method_markers(gradients.methods)
     looks = {"": Look("raw", REFERENCE, MARKERS[0])}
-    for text, label in stabilizer_labels(gradients.config).items():
+    for text, label in stabilizer_labels(gradients.run).items():
         first = next(method.name for method in gradients.methods if method.stabilizer == text)
         looks[text] = Look(label, colours[first], markers[first])
     return looks

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pandas as pd
 
 from nonrobust_guidance.metrics.cells import Method, list_methods
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.statistics.intervals import Interval, difference
 from nonrobust_guidance.metrics.tables import ENDS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES
 from nonrobust_guidance.report.results import read_table
@@ -48,13 +48,13 @@ class Change(NamedTuple):
 class Gradients:
     """A run's configuration and its three tables on gradients."""
 
-    config: Mapping[str, Any]
+    run: Measured
     noise: pd.DataFrame
     sensitivity: pd.DataFrame
     trajectories: pd.DataFrame
 
     @classmethod
-    def read(cls, config: Mapping[str, Any], folder: Path) -> Gradients:
+    def read(cls, run: Measured, folder: Path) -> Gradients:
         """Read noise_accuracy.csv, sensitivity.csv and, if the run guides at all, trajectories.csv.
 
         Raises:
@@ -62,14 +62,14 @@ class Gradients:
         """
         noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
         sensitivity = read_table(folder / SENSITIVITY.name, SENSITIVITY.columns)
-        guided, columns = any(method.guided for method in list_methods(config)), TRAJECTORIES.columns
+        guided, columns = any(method.guided for method in list_methods(run)), TRAJECTORIES.columns
         trajectories = read_table(folder / TRAJECTORIES.name, columns) if guided else pd.DataFrame(columns=columns)
-        return cls(config, noise, sensitivity, trajectories)
+        return cls(run, noise, sensitivity, trajectories)
 
     @cached_property
     def methods(self) -> list[Method]:
         """All methods of the run."""
-        return list_methods(self.config)
+        return list_methods(self.run)
 
     @cached_property
     def courses(self) -> list[Course]:

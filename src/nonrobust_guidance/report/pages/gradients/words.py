@@ -32,7 +32,7 @@ def under_noise(gradients: Gradients) -> str:
         f"{row['classifier']} on {AT[row['at']]} {percent(interval_in_row(row, 'accuracy'))}"
         for row in table[table["t"] == level].to_dict("records")
     ]
-    last_level = gradients.config["diffusion"]["schedule"]["num_steps"] - 1
+    last_level = gradients.run.diffusion.schedule.num_steps - 1
     return say(SENTENCES, "under_noise", level=f"{level:.0f}", last_level=last_level, shares=shares)
 
 
@@ -46,7 +46,7 @@ def along_forward(gradients: Gradients) -> str:
         for name in dict.fromkeys(change.classifier for change in raw)
     ]
     divided = []
-    for stabilizer, label in stabilizer_labels(gradients.config).items():
+    for stabilizer, label in stabilizer_labels(gradients.run).items():
         own = [change for change in gradients.changes if change.stabilizer == stabilizer]
         found = sorted(factor(gradients.raw_of(change).relative, change.relative) for change in own)
         if found:
@@ -56,7 +56,7 @@ def along_forward(gradients: Gradients) -> str:
 
 def along_sampling(gradients: Gradients) -> str:
     """Return how much gradients turn along guided sampling, and how much of their shifts is left."""
-    labels = method_labels(gradients.config)
+    labels = method_labels(gradients.run)
     plain = [course for course in gradients.courses if not course.method.stabilizer]
     stabilized = [course for course in gradients.courses if course.method.stabilizer]
     plain.sort(key=lambda course: -course.cosine.value)
@@ -73,7 +73,7 @@ def along_sampling(gradients: Gradients) -> str:
 
 def course_table(gradients: Gradients) -> list[Row]:
     """Return a row a guided method: how much its gradients turn, and what is left of their shifts."""
-    labels, rows = method_labels(gradients.config), []
+    labels, rows = method_labels(gradients.run), []
     for course in gradients.courses:
         row = {"method": labels[course.method.name], "scale": f"{course.rows['scale'].iloc[0]:g}"}
         row |= {"cosine, raw": number(course.cosine), "cosine, stabilized": "-"}
@@ -88,7 +88,7 @@ def course_table(gradients: Gradients) -> list[Row]:
 
 def change_table(gradients: Gradients) -> list[Row]:
     """Return a row a classifier, input and stabilizer: how much its gradients change along the forward process."""
-    labels, rows = stabilizer_labels(gradients.config), []
+    labels, rows = stabilizer_labels(gradients.run), []
     for change in gradients.changes:
         row = {
             "classifier": change.classifier,
@@ -107,7 +107,7 @@ def change_table(gradients: Gradients) -> list[Row]:
 
 def quotient_table(gradients: Gradients) -> list[Row]:
     """Return a row a level, classifier, input and quantity: the quotient of the paper, as it is in the table."""
-    labels, rows = stabilizer_labels(gradients.config), []
+    labels, rows = stabilizer_labels(gradients.run), []
     for row in gradients.sensitivity.to_dict("records"):
         name = "logits" if row["quantity"] == "logits" else f"gradient, {labels.get(row['stabilizer'], 'raw')}"
         value, low, high = interval_in_row(row, "ratio")
@@ -136,29 +136,29 @@ def noise_table(gradients: Gradients) -> list[Row]:
 
 def what_was_run(gradients: Gradients) -> list[Row]:
     """Return a row a fact: the models, and for each of the three questions how many images, levels and seeds."""
-    config, courses = gradients.config, gradients.courses
-    diffusion, schedule = config["diffusion"], config["diffusion"]["schedule"]
+    run, courses = gradients.run, gradients.courses
+    diffusion, schedule = run.diffusion, run.diffusion.schedule
     noise, sensitivity = gradients.noise, gradients.sensitivity
     guides = dict.fromkeys(noise["classifier"])
-    seed = config["metrics"]["bootstrap"]["seed"]
+    seed = run.metrics.bootstrap.seed
     facts = {
-        "run": f"{config['run']}, on {config['dataset']['name']}",
-        "diffusion model": f"{diffusion['name']}: T = {schedule['num_steps']}, betas {schedule['beta_start']:g} to "
-        f"{schedule['beta_end']:g}{trained(diffusion)}",
-        **{f"classifier {name}": describe_classifier(config["classifiers"][name]) for name in guides},
+        "run": f"{run.run}, on {run.dataset.name}",
+        "diffusion model": f"{diffusion.name}: T = {schedule.num_steps}, betas {schedule.beta_start:g} to "
+        f"{schedule.beta_end:g}{trained(diffusion)}",
+        **{f"classifier {name}": describe_classifier(run.classifiers[name]) for name in guides},
         "under noise": f"{noise['n'].max():.0f} test images, noise of seed {seed}, {noise['t'].nunique()} noise levels",
         "a step of noise": f"{sensitivity['n'].max():.0f} test images, noise of seed {seed}, "
-        f"{sensitivity['t'].nunique()} of the {config['sampling']['steps'] - 1} pairs of neighbouring levels that "
+        f"{sensitivity['t'].nunique()} of the {run.sampling.steps - 1} pairs of neighbouring levels that "
         "sampling goes through",
     }
     if courses:
         first = courses[0].rows.iloc[0]
         facts["guided sampling"] = (
             f"{first['n']:.0f} samples of each of {len(courses)} methods at the middle one of its scales, toward "
-            f"{first['target']}, seed {first['seed']:.0f}, {config['sampling']['sampler']} in "
-            f"{config['sampling']['steps']} steps"
+            f"{first['target']}, seed {first['seed']:.0f}, {run.sampling.sampler} in "
+            f"{run.sampling.steps} steps"
         )
-    facts["intervals"] = f"95%: Wilson's for accuracies, else {config['metrics']['bootstrap']['resamples']} bootstrap"
+    facts["intervals"] = f"95%: Wilson's for accuracies, else {run.metrics.bootstrap.resamples} bootstrap"
     facts["intervals"] += " resamples of the images or samples"
     facts |= {"report made on": environment.device(), "with": environment.versions(), "commit": environment.commit()}
     return [{"what": what, "value": value} for what, value in facts.items() if value]

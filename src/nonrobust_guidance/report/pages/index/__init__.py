@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import RESULT_FILES
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
@@ -33,7 +33,7 @@ CONTENTS = (
 )
 
 
-def render_index(config: Mapping[str, Any], results_folder: Path, output_html: Path) -> None:
+def render_index(run: Measured, results_folder: Path, output_html: Path) -> None:
     """Write the page that opens a run, for who has not read the paper.
 
     It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
@@ -41,7 +41,7 @@ def render_index(config: Mapping[str, Any], results_folder: Path, output_html: P
     Raises:
         UserError: if a table or a file of samples is missing or none.
     """
-    results = Results.read(config, results_folder)
+    results = Results.read(run, results_folder)
     verdicts = decide_claims(results)
     body = fill(
         TEMPLATE,
@@ -54,25 +54,25 @@ def render_index(config: Mapping[str, Any], results_folder: Path, output_html: P
         chart=svg_of(accuracy_against_distance(results)),
         best=best_scales(results, ALL_TARGETS),
     )
-    page = page_html(f"{config['run']}: report", body)
+    page = page_html(f"{run.run}: report", body)
     write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
 
 
 def counts_of(results: Results) -> dict[str, Any]:
     """Return the names and the numbers that say what was run."""
-    config, sampling = results.config, results.config["sampling"]
+    run, sampling = results.run, results.run.sampling
     return {
-        "run": config["run"],
-        "dataset": config["dataset"]["name"],
+        "run": run.run,
+        "dataset": run.dataset.name,
         "classes": results.classes,
         "guided": sum(method.guided for method in results.methods),
         "unguided": len(results.unguided),
         "targets": results.targets,
-        "num_samples": sampling["num_samples"],
-        "seeds": len(sampling["seeds"]),
-        "steps": sampling["steps"],
+        "num_samples": sampling.num_samples,
+        "seeds": len(sampling.seeds),
+        "steps": sampling.steps,
         "images": count_images(results),
-        "judge": config["metrics"]["judge"],
+        "judge": run.metrics.judge,
     }
 
 

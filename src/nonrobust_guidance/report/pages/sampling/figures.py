@@ -64,7 +64,7 @@ def accuracy_against_distance(results: Results) -> Figure:
             axes.set_title(in_maths(f"{target}, {title}"), loc="left", fontsize=10, fontweight="bold")
     for axes, names in zip(panels[-1], groups.values(), strict=True):
         axes.legend(handles=method_handles(results, names), loc="upper center", bbox_to_anchor=(0.5, -0.24), **LEGEND)
-    features = list_spaces(results.config)[0].words
+    features = list_spaces(results.run.metrics)[0].words
     label = f"distance to real images of the class in features of {features} (dashed: as many real test images)"
     panels[-1][len(groups) // 2].set_xlabel(label)
     finish_accuracy(panels)

@@ -15,7 +15,7 @@ from nonrobust_guidance.report.wording import decimals_of, method_labels, number
 
 def best_scales(results: Results, target: str) -> list[Row]:
     """Return a row a method: its best scale for a target, or for ``ALL_TARGETS``, and what it came to."""
-    labels, outcomes = method_labels(results.config), results.outcomes_of(target)
+    labels, outcomes = method_labels(results.run), results.outcomes_of(target)
     chosen = [best([o for o in outcomes if o.method.name == method.name]) for method in results.methods]
     rows = [{"method": labels[outcome.method.name]} | outcome_row(outcome) for outcome in chosen]
     real = [outcome.real_distance for outcome in chosen if outcome.method.guided]
@@ -35,7 +35,7 @@ def sampling_table(results: Results) -> list[Row]:
     With one seed an interval is the cell's own, where it has one; with several it is Wilson's of all samples for an
     accuracy and Student's t over the seeds for any other number.
     """
-    labels = method_labels(results.config)
+    labels = method_labels(results.run)
     return [
         {"method": labels[outcome.method.name], "target": outcome.target}
         | {name: text for name, text in outcome_row(outcome).items() if name != "distance"}
@@ -51,7 +51,7 @@ def measures(results: Results, rows: pd.DataFrame) -> Row:
     for judge, who in (("heldout", "held-out"), ("self", "own guide")):
         mean, deviation = probability_over_seeds(rows, judge)
         row[f"probability, {who}"] = "-" if math.isnan(mean.value) else f"{number(mean)}, deviation {deviation:.2f}"
-    for space in list_spaces(results.config):
+    for space in list_spaces(results.run.metrics):
         columns = {
             f"{space.frechet}, all": space.frechet,
             f"{space.frechet}, class": space.conditional,

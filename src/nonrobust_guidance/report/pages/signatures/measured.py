@@ -89,7 +89,7 @@ class Signatures:
     @cached_property
     def labels(self) -> dict[str, str]:
         """What a reader is shown for each method's name."""
-        return method_labels(self.results.config)
+        return method_labels(self.results.run)
 
     @property
     def factors(self) -> list[str]:
@@ -141,7 +141,7 @@ class Signatures:
 
     def samples_at(self, method: Method, scale: float, target: str, first: int = FIRST) -> pd.DataFrame:
         """Return the rows of factors.csv of a cell's first samples with the first seed."""
-        table, seed = self.samples, self.results.config["sampling"]["seeds"][0]
+        table, seed = self.samples, self.results.run.sampling.seeds[0]
         chosen = _is_cell(table, method, scale) & (table["target"] == target) & (table["seed"] == seed)
         return table[chosen & (table["index"] < first)]
 
@@ -161,7 +161,7 @@ class Signatures:
         Raises:
             UserError: if the file of samples is missing, truncated or of another kind, or holds fewer.
         """
-        seed = self.results.config["sampling"]["seeds"][0]
+        seed = self.results.run.sampling.seeds[0]
         path = Cell(method, scale, seed, target).path(self.results.folder / "samples")
         images, index = load_samples(path), rows["index"].to_numpy(dtype=int)
         if len(index) and index.max() >= len(images):

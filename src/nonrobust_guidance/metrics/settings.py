@@ -1,0 +1,109 @@
+"""The section ``metrics``: what is measured of the samples, and by whom."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from nonrobust_guidance.models.settings import Models
+from nonrobust_guidance.sampling.settings import Plan
+from nonrobust_guidance.settings import Settings
+from nonrobust_guidance.settings.types import DIFFERENT, Length, Number, Seed, Several, Words
+
+
+class Bootstrap(Settings):
+    """Of the intervals of the distances."""
+
+    resamples: Annotated[int, Number(whole=True, least=2, most=100_000)] = 200
+    seed: Seed = 0
+
+
+class Sensitivity(Settings):
+    """Of logits and gradients to a step along the forward process."""
+
+    levels: Length = 21
+    """Pairs of neighbouring noise levels to report."""
+    num_images: Several = 64
+    """Each costs as much as a guided sample."""
+
+
+class Trajectories(Settings):
+    """Of the gradients along the sampling of every guided method.
+
+    They are followed at the middle one of its scales, toward the first target, with the first seed.
+    """
+
+    num_samples: Several = 32
+
+
+class Signatures(Settings):
+    """Of failing guidance."""
+
+    num_rows: Length = 1000
+    """Samples of a cell listed in factors.csv."""
+
+
+class GroundTruth(Settings):
+    """Of the page on data whose conditional distribution is known."""
+
+    num_samples: Annotated[int, Number(whole=True, least=2, most=10_000)] = 1000
+    """Of each method at each scale; the distance is over all pairs of them."""
+    num_steps: Annotated[int, Number(whole=True, least=50, most=2000)] = 100
+    """Of the chain."""
+
+
+class Scoring(Settings):
+    """How the samples of a cell are scored."""
+
+    judge: Words
+    """The held-out classifier; no method may be guided by it."""
+    extractors: Annotated[
+        tuple[Literal["judge", "inception", "torchvision_inception"], ...], Field(min_length=1), DIFFERENT
+    ] = ("judge",)
+    """Whose features distances are measured in: those of the judge, of Inception as clean-fid uses it (FID), or of
+    torchvision's Inception (the paper's FID). Each has columns of its own; the first one is the report's distance."""
+    feature_rows: Several = 10_000
+    """Rows of features kept of each class and of each cell for kernel distances and neighbours."""
+    neighbours: Length = 5
+    """Of precision, recall, density and coverage."""
+    bootstrap: Bootstrap = Bootstrap()
+
+
+class NoiseAccuracy(Settings):
+    """How the classifiers' accuracy is measured over the noise levels."""
+
+    noise_levels: Annotated[int, Number(whole=True, least=2, most=100_000)] = 11
+    """Steps at which accuracy is measured."""
+    num_noise_images: Length = 500
+
+
+class Metrics(NoiseAccuracy, Scoring):
+    """What is measured."""
+
+    sensitivity: Sensitivity = Sensitivity()
+    trajectories: Trajectories = Trajectories()
+    signatures: Signatures = Signatures()
+
+
+class Measured(Models, Plan, Protocol):
+    """What measuring and reporting read of a run; `config.Run` is one."""
+
+    @property
+    def run(self) -> str:
+        """Name of the folder under results/."""
+        ...
+
+    @property
+    def device(self) -> Literal["auto", "cuda", "mps", "cpu"]:
+        """Where networks run."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """What is measured."""
+        ...
+
+    def resolved(self) -> dict[str, Any]:
+        """Return all of it in values that YAML has."""
+        ...

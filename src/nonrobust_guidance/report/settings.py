@@ -1,0 +1,19 @@
+"""The section ``report``: the pages that not every run has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from nonrobust_guidance.metrics.settings import GroundTruth
+from nonrobust_guidance.settings import Settings
+from nonrobust_guidance.settings.types import DIFFERENT, Name, Words
+
+
+class Report(Settings):
+    """What is shown."""
+
+    ablation_of: Annotated[tuple[Words, ...], DIFFERENT] = ()
+    """Guided methods; the ablation page holds those that differ from one in a single setting against it."""
+    beside: Annotated[tuple[Name, ...], DIFFERENT] = ()
+    """Other runs of the same data set, whose results the ablation page shows beside this one's."""
+    ground_truth: GroundTruth = GroundTruth()

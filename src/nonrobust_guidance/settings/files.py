@@ -1,0 +1,86 @@
+"""Classes from a user's own file."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from nonrobust_guidance.errors import UserError
+
+USES = "uses"
+"""The key of ``path/to/file.py:Class``; a relative path begins where the command runs."""
+USES_SHA256 = "uses_sha256"
+"""The key of the file's SHA-256, written into the resolved configuration, so that cards and jobs change with it."""
+
+
+class Found(NamedTuple):
+    """A class, and the SHA-256 of its file."""
+
+    cls: type
+    sha256: str
+
+
+def load_class(where: str, needs: Sequence[str], expected: object = None) -> Found:
+    """Return a dataclass from a file.
+
+    Args:
+        where: ``path/to/file.py:Class``.
+        needs: names of the methods that it must have.
+        expected: SHA-256 of the file, None where any will do.
+
+    Raises:
+        UserError: if the file or the class is missing, is none of that kind, or cannot be run.
+    """
+    file, _, name = where.rpartition(":")
+    if not file.endswith(".py") or not name.isidentifier():
+        raise UserError(f"{where!r} names no class in a file; write path/to/file.py:Class")
+    try:
+        source = Path(file).read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); name an existing file") from None
+    sha256 = hashlib.sha256(source).hexdigest()
+    if expected not in (None, sha256):
+        raise UserError(f"{file} was changed since the run began; start it again, or undo the change")
+    cls = getattr(_run(file, sha256), name, None)
+    if not isinstance(cls, type):
+        raise UserError(f"{file} has no class {name}; correct the name")
+    if not dataclasses.is_dataclass(cls):
+        raise UserError(f"{name} in {file} is no dataclass; write @dataclass(frozen=True) above it")
+    lacking = [method for method in needs if not callable(getattr(cls, method, None))]
+    if lacking:
+        raise UserError(f"{name} in {file} has no method {lacking[0]}; add it")
+    return Found(cls, sha256)
+
+
+def _run(file: str, sha256: str) -> object:
+    """Return the module that a file is, run once for each content."""
+    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{sha256[:12]}"
+    if module_name in sys.modules:
+        return sys.modules[module_name]
+    spec = importlib.util.spec_from_file_location(module_name, file)
+    if spec is None or spec.loader is None:
+        raise UserError(f"{file} cannot be loaded as Python; name a .py file")
+    module = importlib.util.module_from_spec(spec)
+    # Before it is run: dataclasses look for their module there.
+    sys.modules[module_name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[module_name]
+        said = error.msg if isinstance(error, SyntaxError) else str(error)
+        reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
+        raise UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it") from None
+    return module
+
+
+def _line(error: Exception, file: str) -> int | None:
+    if isinstance(error, SyntaxError):
+        return error.lineno
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file)]
+    return lines[-1] if lines else None

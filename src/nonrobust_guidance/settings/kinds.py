@@ -1,0 +1,206 @@
+"""A value of one kind of several, each a class whose own fields are its keys in the run file.
+
+``{name: ema, beta: 0.9}`` picks a class from a list by its name, ``{uses: "mine.py:Mine", beta: 0.9}`` one from a file
+of the user's. What stands beside is checked by the class: by its fields' types, and by what it raises when it is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from functools import cache
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
+from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.settings.base import Settings
+from nonrobust_guidance.settings.files import USES, USES_SHA256, load_class
+from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
+from nonrobust_guidance.settings.types import Flag, Number, Words
+
+# Within what a table keeps of a whole number, and float32 of another one with room for a product and a square.
+_WHOLE = Annotated[int, Number(whole=True, least=-9007199254740991, most=9007199254740991)]
+_REAL = Annotated[float, Number(least=-1e12, most=1e12, finest=1e-12)]
+_CHECKED = {int: _WHOLE, float: _REAL, bool: Flag, str: Words}
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """A class that a run file chose, and the values that it gave for its fields."""
+
+    name: str
+    """Its name in the run file."""
+    cls: type = dataclasses.field(repr=False)
+    arguments: Mapping[str, Any]
+    """Values of the fields that were given, checked; the class has defaults for the others."""
+    written: Any = dataclasses.field(repr=False)
+    """The same in values that JSON has, as cards record it."""
+
+    @property
+    def label(self) -> str:
+        """The name for tables and figures: of a class from a file, that of the class."""
+        return self.name.rpartition(":")[2]
+
+    def make(self, **given: Any) -> Any:
+        """Return the instance, with what the run gives beside what the file says."""
+        return self.cls(**{**self.arguments, **given})
+
+
+@dataclasses.dataclass(frozen=True)
+class OneOf:
+    """Marks a field whose value is of one of these classes.
+
+    A class of `Settings` gives its instance, a dataclass a `Choice` that can make it.
+
+    Attributes:
+        classes: by the name that a run file gives them.
+        key: under which the name stands.
+        given: fields that the run gives, and the file does not.
+        bare: whether the name alone stands for a class with its defaults.
+        needs: methods that a class from a user's file must have; none lets no such class in.
+    """
+
+    classes: Mapping[str, type]
+    key: str = "name"
+    given: tuple[str, ...] = ()
+    bare: bool = False
+    needs: tuple[str, ...] = ()
+
+    def __hash__(self) -> int:
+        """Hash by identity, for pydantic keeps markers in sets."""
+        return id(self)
+
+    def choose(self, raw: Any) -> Any:
+        """Return the chosen value.
+
+        Raises:
+            SettingError: if the name is unknown, or the class refuses a value.
+            pydantic.ValidationError: if a key is unknown or missing, or a value of another type.
+        """
+        if isinstance(raw, Choice | Settings):
+            return raw
+        if self.bare and isinstance(raw, str):
+            raw = {self.key: raw}
+        if not isinstance(raw, Mapping):
+            raise WrongTypeError(raw, *(["a text"] if self.bare else []), "a mapping")
+        if self.needs and USES in raw:
+            return self._from_file(raw)
+        if self.key not in raw:
+            raise SettingError("is missing; add it", self.key)
+        name = raw[self.key]
+        if not isinstance(name, str):
+            raise SettingError(str(WrongTypeError(name, "a text")), self.key)
+        if name not in self.classes:
+            raise SettingError(f"is {shown(name)}, which is unknown; {instead(name, list(self.classes))}", self.key)
+        cls = self.classes[name]
+        if issubclass(cls, Settings):
+            return cls.model_validate(raw)
+        return self._choose(name, cls, {key: value for key, value in raw.items() if key != self.key}, {self.key: name})
+
+    def _from_file(self, raw: Mapping[str, Any]) -> Choice:
+        where = raw[USES]
+        if not isinstance(where, str):
+            raise SettingError(str(WrongTypeError(where, "a text")), USES)
+        try:
+            found = load_class(where, self.needs, raw.get(USES_SHA256))
+        except UserError as mistake:
+            raise SettingError(f"cannot be used: {mistake}", USES) from None
+        arguments = {key: value for key, value in raw.items() if key not in (USES, USES_SHA256)}
+        return self._choose(where, found.cls, arguments, {USES: where, USES_SHA256: found.sha256})
+
+    def _choose(self, name: str, cls: type, raw: Mapping[str, Any], head: dict[str, Any]) -> Choice:
+        section = section_of(cls, self.given).model_validate(raw)
+        arguments = {
+            key: getattr(section, key) for key in type(section).model_fields if key in section.model_fields_set
+        }
+        if not any(field.name in self.given for field in dataclasses.fields(cls)):
+            _require_accepted(cls, arguments)
+        said = section.model_dump(mode="json", exclude_unset=True)
+        return Choice(name, cls, arguments, name if self.bare and not said and self.key in head else head | said)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check with `choose` alone, and dump what was written."""
+        dump = core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True)
+        return core_schema.no_info_plain_validator_function(self.choose, serialization=dump)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe each class, its name under the key."""
+        kinds: list[JsonSchemaValue] = []
+        for name, cls in self.classes.items():
+            section: Any = cls if Settings in cls.__mro__ else section_of(cls, self.given)
+            reference = handler(section.__pydantic_core_schema__)
+            schema = handler.resolve_ref_schema(reference)
+            schema["properties"] = {self.key: {"const": name}} | {
+                key: part for key, part in schema.get("properties", {}).items() if key != self.key
+            }
+            schema["required"] = list(dict.fromkeys([self.key, *schema.get("required", [])]))
+            kinds.append(reference)
+        if self.needs:
+            says = "path/to/file.py:Class, a dataclass; its fields stand beside."
+            file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
+            kinds.append({"type": "object", "properties": {USES: file}, "required": [USES]})
+        return {"oneOf": kinds + ([{"enum": list(self.classes)}] if self.bare else [])}
+
+
+@cache
+def section_of(cls: type, given: tuple[str, ...] = ()) -> type[Settings]:
+    """Return the section whose keys are a dataclass's fields, without those that the run gives.
+
+    Raises:
+        SettingError: if a field has a type that a run file cannot give.
+    """
+    try:
+        hints = get_type_hints(cls, include_extras=True)
+    except (NameError, TypeError) as error:
+        raise _not_from_a_file(cls, error) from None
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if not field.init or field.name in given:
+            continue
+        default: Any = ...
+        if field.default is not dataclasses.MISSING:
+            default = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            default = Field(default_factory=field.default_factory)
+        fields[field.name] = (_checked(hints[field.name]), default)
+    try:
+        return create_model(cls.__name__, __base__=Settings, __doc__=cls.__doc__, **fields)
+    except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
+        raise _not_from_a_file(cls, error) from None
+
+
+def _not_from_a_file(cls: type, error: Exception) -> SettingError:
+    reason = str(error).splitlines()[0].rstrip(".")
+    return SettingError(f"names {cls.__name__}, which has a field that no run file can give ({reason}); give it a type")
+
+
+def _checked(hint: Any) -> Any:
+    """Return a type as strict as those of the sections: a bool is no number, and NaN is none."""
+    if get_origin(hint) in (tuple, list):
+        inner = tuple(part if part is Ellipsis else _checked(part) for part in get_args(hint))
+        return get_origin(hint)[inner]
+    if type(None) in get_args(hint):
+        return Union[tuple(_checked(part) for part in get_args(hint))]  # noqa: UP007 (of parts known only now)
+    return _CHECKED.get(hint, hint)
+
+
+def _require_accepted(cls: type, arguments: Mapping[str, Any]) -> None:
+    try:
+        cls(**arguments)
+    except ValueError as error:
+        words = str(error).rstrip(".")
+        field = next((f.name for f in dataclasses.fields(cls) if re.search(rf"\b{f.name} is ", words)), None)
+        if field is None:
+            raise SettingError(f"is refused: {words}") from None
+        raise SettingError(re.sub(rf"^.*?\b{field} (?=is )", "", words), field) from None
+
+
+def _dump(value: Any, info: Any) -> Any:
+    if isinstance(value, Settings):
+        return value.model_dump(mode="json", context=info.context)
+    return value.written if isinstance(value, Choice) else value
