@@ -1,5 +1,6 @@
 """The page on data with a known answer: what it says follows from the table, and all of it can be drawn."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,14 @@ def test_what_can_be_trusted_follows_the_numbers() -> None:
         "These methods can be trusted with variety, for at 95% or more of the class they keep the variance to within "
         "10%: MPGD."
     )
-    assert bounded == "These can be trusted only with a trust region, here r = 8: non-robust at xₜ."
+    assert (
+        bounded == "At their best scales, these can be trusted only with a trust region, here r = 8: non-robust at xₜ."
+    )
     cannot = "These cannot be trusted with this sampler, with or without a trust region, as "
     assert few == cannot + "too few samples are of the class: DPS."
     assert shrunk == cannot + "variance is lost: DSG."
     assert blurred == cannot + "components are blurred: LGD."
-    assert elsewhere == "These could be trusted without a trust region at another scale than the closest: LGD."
+    assert elsewhere == "Without a trust region, these could be trusted at another scale than the best: LGD."
 
 
 def test_words_for_none_and_for_all() -> None:
@@ -110,6 +113,12 @@ def test_the_best_scale_is_the_closest_with_nineteen_samples_in_twenty() -> None
     found = comparison(trial("ugd", 1.0, far), trial("ugd", 2.0, near), trial("ugd", 3.0, few))
     assert found.best("ugd").scale == 2.0
     assert comparison(trial("ugd", 2.0, (0.1, 0.5, 1, 1)), trial("ugd", 3.0, few)).best("ugd").scale == 3.0
+
+
+def test_verdicts_on_few_samples_are_called_guesses(known_answers: Path) -> None:
+    assert "is a guess" in compared_words.verdicts(compared(read_mixtures(known_answers)))[0]
+    exact = trial("rejection", math.nan, (0.05, 1.0, 1.0, 1.0))  # intervals of 0.02
+    assert not comparison(exact, trial("tfg", 1.0, (0.1, 1.0, 1.0, 1.0), 8.0)).few_samples
 
 
 def test_samplers_are_compared_at_their_best_scales() -> None:

@@ -110,6 +110,12 @@ class Compared:
         return max(trial.trust_radius for trial in self.trials if not math.isnan(trial.trust_radius))
 
     @property
+    def few_samples(self) -> bool:
+        """Whether the variance of rejection's samples, all of the class, has an interval wider than the tolerance."""
+        intervals = [kept for trial in self.of(REJECTION) for kept in (trial.variance_kept, trial.variance_within)]
+        return any(kept.high - kept.low > 2 * TOLERANCE for kept in intervals)
+
+    @property
     def methods(self) -> list[str]:
         """The methods that guide, with their stabilizers."""
         return list(dict.fromkeys(t.method for t in self.trials if t.method not in (FREE, REJECTION)))

@@ -31,6 +31,7 @@ def verdicts(compared: Compared) -> list[str]:
     elsewhere = labels(method for method in others if compared.keeps_elsewhere(method))
     tolerance, share, radius = f"{TOLERANCE:.0%}", f"{DELIVERS:.0%}", f"{compared.trust_radius:g}"
     return [
+        *([say(SENTENCES, "guesses", tolerance=tolerance)] if compared.few_samples else []),
         say(SENTENCES, "trusted", methods=labels(alone), tolerance=tolerance, share=share),
         say(SENTENCES, "trusted_with_region", methods=labels(bounded), radius=radius),
         *untrusted(compared, never),
@@ -63,7 +64,8 @@ def levels(compared: Compared) -> str:
     """Return what the two unguided chains keep within components, the reason for the levels of this section."""
     linear, (even,) = compared.mixture.best(FREE), compared.of(FREE)
     kept = {"linear": percent(linear.variance_within), "even": percent(even.variance_within)}
-    return say(SENTENCES, "levels", **kept)
+    right = abs(even.variance_within.value - 1.0) <= TOLERANCE
+    return say(SENTENCES, "levels", right=right, **kept)
 
 
 def samplers(compared: Compared) -> list[str]:
@@ -116,7 +118,7 @@ def trial_row(trial: Trial) -> dict[str, str]:
         "of the class": percent(trial.class_share),
         "variance kept": shown(trial.variance_kept),
         "within": shown(trial.variance_within),
-        "passes": f"{trial.denoiser_passes:.2g} + {trial.classifier_passes:.2g}",
+        "passes": f"{round(trial.denoiser_passes, 1):g} + {round(trial.classifier_passes, 1):g}",
     }
 
 
