@@ -11,13 +11,14 @@ import torch
 
 from nonrobust_guidance.data import Dataset
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
 from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Sampling
-from nonrobust_guidance.sampling.trajectory import as_sampler
+from nonrobust_guidance.sampling.trajectory import acts_in
 
 MEASURED_SECONDS = 2.0
 MEASURED_BATCH = 32
@@ -74,7 +75,7 @@ def estimate_cost(run: Measured) -> Cost:
     noise = run.diffusion.schedule
     guided = {name: drawn[name] * guided_steps(noise, sampling, method) for name, method in sampling.guided.items()}
     forward = sum(n * sampling.methods[name].steps for name, n in drawn.items())
-    backward = sum(guided[name] for name, method in sampling.guided.items() if method.at == "x0")
+    backward = sum(guided[name] for name, method in sampling.guided.items() if example_of(method).through_network)
     passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(*[sum(guided.values())] * 2)}
     num_images = dataset_size(run.dataset)
     return Cost(
@@ -95,10 +96,15 @@ def num_drawn(method: Method, sampling: Sampling) -> int:
 
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
-    """Return at how many steps of a method's chain its classifier is asked."""
-    schedule, (low, high) = noise.make().respaced(method.steps), method.interval
-    sampler = as_sampler(chain.sampler, chain.eta, False)
-    return sum(low <= step.noise_level <= high and sampler.score_weight(step) > 0.0 for step in schedule.transitions())
+    """Return how often a method's guidance acts on a sample: at so many steps, each with its recurrences."""
+    schedule, sampler, guidance = noise.make().respaced(method.steps), chain.sampler_of(method), example_of(method)
+    acting = sum(acts_in(guidance, sampler, step, schedule) for step in schedule.transitions())
+    return acting * guidance.recurrences
+
+
+def example_of(method: Guided) -> Guidance:
+    """Return a guided method's guidance, with a stand-in for its classifier."""
+    return method.make(lambda images: images, 0, method.scales[0])
 
 
 def training_passes(run: Models) -> dict[str, Passes]:

@@ -18,7 +18,7 @@ from nonrobust_guidance.metrics.gather import COLUMNS, gather_trajectories
 from nonrobust_guidance.metrics.gradients import trajectories
 from nonrobust_guidance.metrics.gradients.trajectories import follow, measure_trajectories
 from nonrobust_guidance.metrics.settings import Bootstrap, Trajectories
-from nonrobust_guidance.sampling.settings import Chain, Guided
+from nonrobust_guidance.sampling.settings import Chain, OneMethod
 
 SCHEDULE = ng.Schedule.linear(400, 1e-4, 0.05)
 
@@ -106,14 +106,16 @@ def test_the_middle_scale(scales: list[float], middle: float) -> None:
     assert middle_scale(scales) == middle
 
 
-METHOD = Guided(
-    classifier="weak",
-    at="x0",
-    scales=(30, 3),
-    objective="log_prob",
-    stabilizer=[{"name": "ema", "beta": 0.9}],
-    num_samples=6,
-    steps=5,
+METHOD = OneMethod().choose(
+    dict(
+        classifier="weak",
+        at="x0",
+        scales=(30, 3),
+        objective="log_prob",
+        stabilizer=[{"name": "ema", "beta": 0.9}],
+        num_samples=6,
+        steps=5,
+    )
 )
 
 

@@ -12,7 +12,7 @@ from sections import run_of
 
 from nonrobust_guidance.config import parse_config
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.sampling.draw import build_stabilizer
+from nonrobust_guidance.sampling.settings import chain_of_stabilizers
 from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, Settings, absent, sentence_of
 from nonrobust_guidance.settings.types import DIFFERENT, OR_NULL, Count, Flag, Identifier, Positive
 
@@ -193,7 +193,7 @@ def test_a_stabilizer_from_a_file_of_ones_own(tmp_path: Path) -> None:
     file.write_text(MINE)
     run = parse_config(run_with({"uses": f"{file}:Loud", "gain": 3}), "mine.yaml")
     method = run.sampling.guided["mine"]
-    stabilizer = build_stabilizer(method.stabilizer)
+    stabilizer = chain_of_stabilizers(method.stabilizer)
     g = torch.ones(1, 3, 2, 2)
     assert stabilizer.update(stabilizer.init(g), g)[1].equal(3 * g)
     digest = hashlib.sha256(MINE.encode()).hexdigest()

@@ -41,7 +41,7 @@ from nonrobust_guidance.models.training import (
     step_randomness,
     update_average,
 )
-from nonrobust_guidance.sampling.draw import build_guidance, split_batches
+from nonrobust_guidance.sampling.draw import split_batches
 from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.sampling.sample import sample
 from nonrobust_guidance.sampling.settings import Guided, Sampling
@@ -285,15 +285,15 @@ def use_sampling(sampling: Sampling, noise: NoiseSchedule) -> None:
     """Draw a sample of every guided cell with a network that predicts no noise and a linear classifier, in float32."""
     schedule = noise.make()
     classifier = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48, 3)).eval()
-    options = {"sampler": sampling.sampler, "eta": sampling.eta, "shape": (3, 4, 4)}
     for method in sampling.methods.values():
+        options = {"sampler": sampling.sampler_of(method), "shape": (3, 4, 4)}
         last = range(method.num_samples)[-2:]
         assert split_batches(last, sampling.batch_size)
         if sampling.shard_size:
             assert len(range(0, method.num_samples, sampling.shard_size)) <= 10_000
         chain = schedule.respaced(min(method.steps, 20))
         for scale in method.scales if isinstance(method, Guided) else ():
-            guidance = build_guidance(classifier, 1, scale, method)
+            guidance = method.make(classifier, 1, scale)
             for seed in sampling.seeds:
                 images = sample(silent, chain, 2, seed, guidance=guidance, first_index=last[0], **options)
                 assert torch.isfinite(images).all()

@@ -140,8 +140,6 @@ class Guidance:
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
-        from nonrobust_guidance.guidance.gradients import require_evaluation_mode
-
         if not callable(self.objective):
             require_one_of("objective", self.objective, tuple(OBJECTIVES))
         require_one_of("on_nonfinite", self.on_nonfinite, ("raise", "skip"))
@@ -153,7 +151,10 @@ class Guidance:
         if self.trust_radius is not None and not self.trust_radius > 0.0:
             raise ValueError(f"trust_radius is {self.trust_radius}; it must be greater than 0, or None for no bound.")
         require_target(self.target)
-        require_evaluation_mode(self.classifier)
+        if hasattr(self.classifier, "named_modules"):
+            from nonrobust_guidance.guidance.gradients import require_evaluation_mode
+
+            require_evaluation_mode(self.classifier)
         if self.noise_conditional and self.point != "xt":
             raise ValueError(f"A classifier that is told t guides at 'xt', not at {self.point.removesuffix('_hat')!r}.")
 
@@ -376,6 +377,8 @@ def remedy_for(gradient: Tensor, seen: Tensor, strength_field: str) -> str:
 
 def require_target(target: object) -> None:
     """Raise a TypeError unless the target is an int or a LongTensor (B,)."""
+    if type(target) is int:
+        return
     import torch
 
     if isinstance(target, torch.Tensor):

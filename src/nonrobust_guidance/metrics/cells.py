@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from nonrobust_guidance.guidance import ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import Identity
 from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.sampling.settings import Guided, Plan, Unguided
@@ -24,10 +25,12 @@ class Method:
         name: its key in the configuration.
         classifier: name of the guiding classifier; empty for unguided sampling.
         robust: whether that classifier was trained on noised images.
-        at: what it classifies and what is differentiated: xt, x0 or x0_detached.
+        at: what it classifies and what is differentiated: xt, x0 or x0_detached; of another guidance than the
+            paper's, its name.
         stabilizer: such as ``ema(beta=0.9)``, chained ones joined by " + ".
         objective: log_prob or logit.
         scales: of the guidance; 0 alone for unguided sampling.
+        trust_radius: of the bound on its steps; None without.
     """
 
     name: str
@@ -37,6 +40,7 @@ class Method:
     stabilizer: str
     objective: str
     scales: tuple[float, ...]
+    trust_radius: float | None = None
 
     @property
     def guided(self) -> bool:
@@ -96,7 +100,8 @@ def _method(name: str, entry: Guided | Unguided, classifiers: Mapping[str, Class
         return Method(name, "", False, "", "", "", (0.0,))
     robust, scales = classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
-    return Method(name, entry.classifier, robust, entry.at, stabilizer, entry.objective, scales)
+    at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
+    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius)
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

@@ -21,7 +21,7 @@ def what_was_run(results: Results) -> list[Row]:
         "diffusion model": f"{diffusion.name}: T = {schedule.num_steps}, betas {schedule.beta_start:g} to "
         f"{schedule.beta_end:g}{trained(diffusion)}",
         **{f"classifier {name}": describe_classifier(entry) for name, entry in run.classifiers.items()},
-        "sampling": f"{sampling.sampler}, {sampling.steps} steps, {sampling.num_samples} images a cell, seeds "
+        "sampling": f"{sampling.sampler.label}, {sampling.steps} steps, {sampling.num_samples} images a cell, seeds "
         f"{', '.join(map(str, sampling.seeds))}, targets {listed(results.targets)}",
         "judged by": f"{metrics.judge}, which guides no method; distances in features of {listed(features)}, "
         f"{metrics.bootstrap.resamples} bootstrap resamples",

@@ -78,7 +78,11 @@ def method_labels(plan: Plan) -> dict[str, str]:
             continue
         chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
         family = "robust" if method.robust else "non-robust"
-        labels[method.name] = f"{family}, {' + '.join([AT[method.at], *chain])}"
+        entry = entries[method.name]
+        region = [f"trust region {entry.trust_radius:g}"] if entry.trust_radius is not None else []
+        sampler = [entry.sampler.label] if entry.sampler is not None else []
+        at = AT.get(method.at, method.at)
+        labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *sampler])
     shown = list(labels.values())
     return {name: label if shown.count(label) == 1 else f"{label} ({name})" for name, label in labels.items()}
 

@@ -5,19 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
-from nonrobust_guidance.guidance.classifier import ClassifierGuidance
-from nonrobust_guidance.guidance.stabilizers import Stabilizer
-from nonrobust_guidance.guidance.stabilizers import chain as chain_of
+from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
@@ -25,7 +22,6 @@ from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.files import save_samples
 from nonrobust_guidance.sampling.settings import Chain, Guided, Method
 from nonrobust_guidance.sampling.trajectory import trajectory
-from nonrobust_guidance.settings import Choice
 
 UNGUIDED_TARGET = "any"
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -73,16 +69,16 @@ def draw_samples(
     where = choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
     schedule = schedule.respaced(method.steps)
-    options = chain_options(chain)
+    options = chain_options(chain, method)
     origin = [diffusion]
-    guidances: dict[str, ClassifierGuidance | None] = {UNGUIDED_TARGET: None}
+    guidances: dict[str, Guidance | None] = {UNGUIDED_TARGET: None}
     if isinstance(method, Guided) and guide is not None:
         origin.append(guide)
         classifier = load_classifier(guide, where)
-        guidances = {target: build_guidance(classifier, label, scale, method) for target, label in targets.items()}
+        guidances = {target: method.make(classifier, label, scale) for target, label in targets.items()}
     indices = range(method.num_samples) if indices is None else indices
     batches = split_batches(indices, batch_size)
-    relevant = {"method": method.recorded(), "scale": scale, "seed": seed, **options}
+    relevant = {"method": method.recorded(), "scale": scale, "seed": seed, **chain.recorded()}
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     digest = fingerprint(relevant, inputs)
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
@@ -104,33 +100,14 @@ def draw_samples(
             parts.clear()
 
 
-def chain_options(chain: Chain) -> dict[str, Any]:
-    """Return what a run's chain is to `trajectory`: sampler, eta and autocast."""
-    return {"sampler": chain.sampler, "eta": chain.eta, "autocast": PRECISIONS[chain.precision]}
+def chain_options(chain: Chain, method: Method) -> dict[str, Any]:
+    """Return what a run's chain, with this method, is to `trajectory`: sampler and autocast."""
+    return {"sampler": chain.sampler_of(method), "autocast": PRECISIONS[chain.precision]}
 
 
 def split_batches(indices: range, batch_size: int) -> list[range]:
     """Return the sample indices of each batch, the last one perhaps shorter."""
     return [indices[i : i + batch_size] for i in range(0, len(indices), batch_size)]
-
-
-def build_guidance(classifier: nn.Module, target: int, scale: float, method: Guided) -> ClassifierGuidance:
-    """Return the guidance that a method of the configuration describes, at a scale, toward a class index."""
-    return ClassifierGuidance(
-        classifier,
-        target=target,
-        scale=scale,
-        at=method.at,
-        objective=method.objective,
-        stabilizer=build_stabilizer(method.stabilizer),
-        interval=(method.interval[0], method.interval[1]),
-        on_nonfinite=method.on_nonfinite,
-    )
-
-
-def build_stabilizer(chosen: Iterable[Choice]) -> Stabilizer:
-    """Return the stabilizers that a method names, one after the other."""
-    return chain_of(*(choice.make() for choice in chosen))
 
 
 def fingerprint(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:

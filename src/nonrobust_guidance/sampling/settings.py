@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Protocol, Self
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, core_schema
 
+from nonrobust_guidance.guidance import METHODS, ClassifierGuidance
+from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.guidance.objectives import OBJECTIVES
-from nonrobust_guidance.guidance.stabilizers import STABILIZERS
+from nonrobust_guidance.guidance.stabilizers import STABILIZERS, Stabilizer, chain
 from nonrobust_guidance.models.settings import Classifier
-from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, SettingError, Settings
+from nonrobust_guidance.sampling.samplers import SAMPLERS
+from nonrobust_guidance.sampling.samplers.sampler import Sampler
+from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, SettingError, Settings, absent, instead
 from nonrobust_guidance.settings.base import FROM_RUN
-from nonrobust_guidance.settings.mistakes import WrongTypeError
+from nonrobust_guidance.settings.files import USES, USES_SHA256
+from nonrobust_guidance.settings.kinds import (
+    dump_choice,
+    load_for_setting,
+    schema_of_file,
+    schema_of_kind,
+    section_of,
+)
+from nonrobust_guidance.settings.mistakes import WrongTypeError, shown
 from nonrobust_guidance.settings.types import (
     DIFFERENT,
     ONE_OR_SEVERAL,
@@ -38,14 +53,26 @@ Precision = Literal["fp32", "bf16", "fp16"]
 Stabilizers = Annotated[tuple[Annotated[Choice, OneOf(STABILIZERS, needs=("init", "update"))], ...], ONE_OR_SEVERAL]
 
 
-class Unguided(Settings):
-    """A method that no classifier guides."""
+SAMPLER = OneOf(SAMPLERS, bare=True, needs=("init", "step", "noise_std", "reference_std", "score_weight", "x0_weight"))
+_PER_METHOD = ("classifier", "target", "objective", "stabilizer", "interval", "on_nonfinite", "trust_radius")
+"""Fields of every guidance that the run gives, or that stand in `Guided`."""
+_OF_A_METHOD = ("evaluate", "move", "reach")
 
-    classifier: None = None
+
+class Entry(Settings):
+    """What every method may say."""
+
+    sampler: Annotated[Choice | None, SAMPLER] = absent("Instead of the run's, with fields of its own beside its name.")
     num_samples: Annotated[Count, FROM_RUN]
     """Instead of the run's."""
     steps: Annotated[Count, FROM_RUN]
     """Instead of the run's."""
+
+
+class Unguided(Entry):
+    """A method that no classifier guides."""
+
+    classifier: None = None
 
     @property
     def drawn_scales(self) -> tuple[float, ...]:
@@ -53,15 +80,16 @@ class Unguided(Settings):
         return (0,)
 
 
-class Guided(Settings):
-    """A method that a classifier guides."""
+class Guided(Entry):
+    """A method that a classifier guides; a section that extends this one has the fields of its guidance too."""
 
     classifier: Words
     """Name of the classifier."""
-    at: Literal["xt", "x0", "x0_detached"]
-    """What the classifier sees."""
+    guidance: Words | None = absent("How it guides: classifier if left out, or the name of another guidance.")
+    uses: Words | None = absent("path/to/file.py:Class, a guidance of one's own; its fields stand beside.")
+    uses_sha256: Words | None = absent("Of that file; written when the run is read.")
     scales: Annotated[tuple[Positive, ...], Field(min_length=1), DIFFERENT]
-    """Of the guidance."""
+    """Of the guidance, a cell each: its scale, rate or rho."""
     objective: Annotated[Objective, FROM_RUN]
     """What is differentiated, the log-probability of the target or its raw logit."""
     stabilizer: Stabilizers = ()
@@ -70,15 +98,43 @@ class Guided(Settings):
     """Noise levels sqrt(1 - alpha_bar_t), lowest and highest, in which guidance acts."""
     on_nonfinite: Literal["raise", "skip"] = "raise"
     """Whether a gradient with a NaN or an infinity stops the job or counts as zero."""
-    num_samples: Annotated[Count, FROM_RUN]
-    """Instead of the run's."""
-    steps: Annotated[Count, FROM_RUN]
-    """Instead of the run's."""
+    trust_radius: Positive | None = absent("Bounds how far guidance moves x in a step, in units of the step's noise.")
+
+    kind: ClassVar[type[Guidance]] = ClassifierGuidance
+    """The class that guides."""
 
     @property
     def drawn_scales(self) -> tuple[float, ...]:
         """The scales at which samples are drawn."""
         return self.scales
+
+    @property
+    def label(self) -> str:
+        """The guidance's name for tables and figures: of a class from a file, that of the class."""
+        return self.uses.rpartition(":")[2] if self.uses else self.guidance or "classifier"
+
+    @property
+    def own(self) -> dict[str, Any]:
+        """The fields of the guidance's class that the run file may give, by name."""
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in Guided.model_fields}
+
+    def make(self, classifier: Callable[..., Any], target: int, scale: float) -> Guidance:
+        """Return the guidance toward a class, at a scale.
+
+        Raises:
+            ValueError: if its class refuses a value.
+        """
+        return self.kind(
+            classifier,
+            target,
+            **{self.kind.strength_field: scale},
+            **self.own,
+            objective=self.objective,
+            stabilizer=chain_of_stabilizers(self.stabilizer),
+            interval=(self.interval[0], self.interval[1]),
+            on_nonfinite=self.on_nonfinite,
+            trust_radius=self.trust_radius,
+        )
 
     @model_validator(mode="after")
     def _require_folders(self) -> Self:
@@ -92,18 +148,84 @@ class Guided(Settings):
                 )
         return self
 
+    @model_validator(mode="after")
+    def _require_accepted(self) -> Self:
+        if "kind" in vars(type(self)):  # the class itself knows what its values may be
+            try:
+                self.make(lambda images: images, 0, self.scales[0])
+            except ValueError as error:
+                raise SettingError(f"is refused: {str(error).rstrip('.')}") from None
+        return self
 
-def _guided_or_not(raw: Any) -> Any:
-    if isinstance(raw, Guided | Unguided):
-        return raw
-    if not isinstance(raw, Mapping):
-        raise WrongTypeError(raw, "a mapping")
-    if raw.get("classifier") is not None:
-        return Guided.model_validate(raw)
-    for key in raw:
-        if key in Guided.model_fields and key not in Unguided.model_fields:
-            raise SettingError(f"needs a classifier that guides; add {{section}}.classifier, or remove {key}", key)
-    return Unguided.model_validate(raw)
+
+def chain_of_stabilizers(chosen: Iterable[Choice]) -> Stabilizer:
+    """Return the stabilizers that a method names, one after the other."""
+    return chain(*(choice.make() for choice in chosen))
+
+
+@cache
+def section_of_guidance(kind: type) -> type[Guided]:
+    """Return the section of a method that guides by this class.
+
+    Raises:
+        SettingError: if a field of the class has a type that a run file cannot give.
+    """
+    guidance = cast(type[Guidance], kind)
+    section = cast(type[Guided], section_of(kind, (*_PER_METHOD, guidance.strength_field), Guided))
+    section.kind = guidance
+    return section
+
+
+class OneMethod:
+    """Marks a field whose value is a method: unguided, or guided by one of `METHODS` or by a class of one's own."""
+
+    def choose(self, raw: Any) -> Guided | Unguided:
+        """Return the section.
+
+        Raises:
+            SettingError: if the guidance is unknown, or a file of one's own cannot be used.
+            pydantic.ValidationError: if a key is unknown or missing, or a value is wrong.
+        """
+        if isinstance(raw, Guided | Unguided):
+            return raw
+        if not isinstance(raw, Mapping):
+            raise WrongTypeError(raw, "a mapping")
+        if raw.get("classifier") is None:
+            for key in raw:
+                if key in _keys_of_guided() and key not in Unguided.model_fields:
+                    raise SettingError(
+                        f"needs a classifier that guides; add {{section}}.classifier, or remove {key}", key
+                    )
+            return Unguided.model_validate(raw)
+        if raw.get(USES) is not None:
+            if "guidance" in raw:
+                raise SettingError("says what {section}.uses says; remove one", "guidance")
+            found = load_for_setting(raw, _OF_A_METHOD)
+            return section_of_guidance(found.cls).model_validate({**raw, USES_SHA256: found.sha256})
+        name = raw.get("guidance", "classifier")
+        if not isinstance(name, str):
+            raise SettingError(str(WrongTypeError(name, "a text")), "guidance")
+        if name not in METHODS:
+            raise SettingError(f"is {shown(name)}, which is unknown; {instead(name, list(METHODS))}", "guidance")
+        return section_of_guidance(METHODS[name]).model_validate(raw)
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Check with `choose` alone."""
+        dump = core_schema.plain_serializer_function_ser_schema(dump_choice, info_arg=True)
+        return core_schema.no_info_plain_validator_function(self.choose, serialization=dump)
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe each kind of method."""
+        kinds = [schema_of_kind(Unguided, {}, handler)]
+        for name, kind in METHODS.items():
+            named = {"guidance": name} if name != "classifier" else {}
+            kinds.append(schema_of_kind(section_of_guidance(kind), named, handler))
+        return {"anyOf": [*kinds, schema_of_file()]}
+
+
+@cache
+def _keys_of_guided() -> frozenset[str]:
+    return frozenset(key for kind in METHODS.values() for key in section_of_guidance(kind).model_fields)
 
 
 Method = Guided | Unguided
@@ -112,16 +234,25 @@ Method = Guided | Unguided
 class Chain(Settings):
     """The reverse chain of every method."""
 
-    sampler: Literal["ddpm", "ddim"] = "ddpm"
+    sampler: Annotated[Choice, SAMPLER] = Field(default_factory=lambda: SAMPLER.choose("ddpm"))
+    """Of the methods that name none themselves: its name, or the name with its fields beside."""
     eta: Fraction = 0.0
     """Share of the ancestral noise that ddim keeps."""
     precision: Precision = "fp32"
     """Of the U-Net's arithmetic; the state of the chain is float32 in any case."""
 
+    def sampler_of(self, method: Method) -> Sampler:
+        """Return the sampler of a method: its own, or else this one."""
+        if method.sampler is not None:
+            return cast(Sampler, method.sampler.make())
+        return cast(Sampler, self.sampler.make(**({"eta": self.eta} if self.eta else {})))
+
     @model_validator(mode="after")
     def _require_noise_of_ddim(self) -> Self:
-        if self.eta != 0 and self.sampler != "ddim":
+        if self.eta != 0 and self.sampler.name != "ddim":
             raise SettingError("is for ddim alone; remove it, or set {section}.sampler to ddim", "eta")
+        if self.eta != 0 and "eta" in self.sampler.arguments:
+            raise SettingError("says what {section}.sampler says; remove one", "eta")
         return self
 
 
@@ -140,7 +271,7 @@ class Sampling(Chain):
     targets: Annotated[tuple[Words, ...], Field(min_length=1), DIFFERENT]
     objective: Objective = "log_prob"
     """What is differentiated, the log-probability of the target or its raw logit."""
-    methods: Annotated[dict[Identifier, Annotated[Method, BeforeValidator(_guided_or_not)]], Field(min_length=1)]
+    methods: Annotated[dict[Identifier, Annotated[Method, OneMethod()]], Field(min_length=1)]
     """By name; the name is the samples' folder too."""
 
     @property

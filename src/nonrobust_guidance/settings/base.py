@@ -77,18 +77,22 @@ class Settings(BaseModel):
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe the section as a user may write it: without null for what is left out, and what the run gives."""
         schema = handler(core)
-        section = handler.resolve_ref_schema(schema)
-        required = [name for name in section.get("required", []) if FROM_RUN not in cls.model_fields[name].metadata]
-        section.pop("required", None)
-        if required:
-            section["required"] = required
-        for name, field in cls.model_fields.items():
-            if field.exclude_if is _is_none:
-                part = section["properties"][name]
-                part.pop("default", None)
-                choices = [choice for choice in part.pop("anyOf", []) if choice != {"type": "null"}]
-                part |= choices[0] if len(choices) == 1 else {"anyOf": choices} if choices else {}
+        as_written(cls, handler.resolve_ref_schema(schema))
         return schema
+
+
+def as_written(cls: type[Settings], section: JsonSchemaValue) -> None:
+    """Change a section's JSON schema to what a user may write: no null for what is left out, nor what the run gives."""
+    required = [name for name in section.get("required", []) if FROM_RUN not in cls.model_fields[name].metadata]
+    section.pop("required", None)
+    if required:
+        section["required"] = required
+    for name, field in cls.model_fields.items():
+        if field.exclude_if is _is_none:
+            part = section["properties"][name]
+            part.pop("default", None)
+            choices = [choice for choice in part.pop("anyOf", []) if choice != {"type": "null"}]
+            part |= choices[0] if len(choices) == 1 else {"anyOf": choices} if choices else {}
 
 
 def absent(description: str | None = None) -> Any:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
+from types import SimpleNamespace
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
@@ -18,8 +20,8 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.settings.base import Settings
-from nonrobust_guidance.settings.files import USES, USES_SHA256, load_class
+from nonrobust_guidance.settings.base import Settings, as_written
+from nonrobust_guidance.settings.files import USES, USES_SHA256, Found, load_class
 from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
 from nonrobust_guidance.settings.types import Flag, Number, Words
 
@@ -103,13 +105,7 @@ class OneOf:
         return self._choose(name, cls, {key: value for key, value in raw.items() if key != self.key}, {self.key: name})
 
     def _from_file(self, raw: Mapping[str, Any]) -> Choice:
-        where = raw[USES]
-        if not isinstance(where, str):
-            raise SettingError(str(WrongTypeError(where, "a text")), USES)
-        try:
-            found = load_class(where, self.needs, raw.get(USES_SHA256))
-        except UserError as mistake:
-            raise SettingError(f"cannot be used: {mistake}", USES) from None
+        found, where = load_for_setting(raw, self.needs), raw[USES]
         arguments = {key: value for key, value in raw.items() if key not in (USES, USES_SHA256)}
         return self._choose(where, found.cls, arguments, {USES: where, USES_SHA256: found.sha256})
 
@@ -125,7 +121,7 @@ class OneOf:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Check with `choose` alone, and dump what was written."""
-        dump = core_schema.plain_serializer_function_ser_schema(_dump, info_arg=True)
+        dump = core_schema.plain_serializer_function_ser_schema(dump_choice, info_arg=True)
         return core_schema.no_info_plain_validator_function(self.choose, serialization=dump)
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -133,35 +129,61 @@ class OneOf:
         kinds: list[JsonSchemaValue] = []
         for name, cls in self.classes.items():
             section: Any = cls if Settings in cls.__mro__ else section_of(cls, self.given)
-            reference = handler(section.__pydantic_core_schema__)
-            schema = handler.resolve_ref_schema(reference)
-            schema["properties"] = {self.key: {"const": name}} | {
-                key: part for key, part in schema.get("properties", {}).items() if key != self.key
-            }
-            schema["required"] = list(dict.fromkeys([self.key, *schema.get("required", [])]))
-            kinds.append(reference)
+            kinds.append(schema_of_kind(section, {self.key: name}, handler))
         if self.needs:
-            says = "path/to/file.py:Class, a dataclass; its fields stand beside."
-            file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
-            kinds.append({"type": "object", "properties": {USES: file}, "required": [USES]})
+            kinds.append(schema_of_file())
         return {"oneOf": kinds + ([{"enum": list(self.classes)}] if self.bare else [])}
 
 
+def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str]) -> Found:
+    """Return the class that a section's `USES` names, which must have these methods.
+
+    Raises:
+        SettingError: if the file or the class cannot be used.
+    """
+    where = raw[USES]
+    if not isinstance(where, str):
+        raise SettingError(str(WrongTypeError(where, "a text")), USES)
+    try:
+        return load_class(where, needs, raw.get(USES_SHA256))
+    except UserError as mistake:
+        raise SettingError(f"cannot be used: {mistake}", USES) from None
+
+
+def schema_of_kind(section: Any, named: Mapping[str, str], handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """Return the JSON schema of a section that is chosen by these keys and their values."""
+    reference = handler(section.__pydantic_core_schema__)
+    schema = handler.resolve_ref_schema(reference)
+    as_written(section, schema)
+    properties = {key: part for key, part in schema.get("properties", {}).items() if key not in named}
+    schema["properties"] = {key: {"const": value} for key, value in named.items()} | properties
+    schema["required"] = list(dict.fromkeys([*named, *schema.get("required", [])]))
+    return reference
+
+
+def schema_of_file() -> JsonSchemaValue:
+    """Return the JSON schema of a section whose class is in a user's file."""
+    says = "path/to/file.py:Class, a dataclass; its fields stand beside."
+    file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
+    return {"type": "object", "properties": {USES: file}, "required": [USES]}
+
+
 @cache
-def section_of(cls: type, given: tuple[str, ...] = ()) -> type[Settings]:
+def section_of(cls: type, given: tuple[str, ...] = (), base: type[Settings] = Settings) -> type[Settings]:
     """Return the section whose keys are a dataclass's fields, without those that the run gives.
+
+    Args:
+        cls: the dataclass.
+        given: fields that the run gives.
+        base: a section whose keys it has too.
 
     Raises:
         SettingError: if a field has a type that a run file cannot give.
     """
-    try:
-        hints = get_type_hints(cls, include_extras=True)
-    except (NameError, TypeError) as error:
-        raise _not_from_a_file(cls, error) from None
+    own = [field for field in dataclasses.fields(cls) if field.init and field.name not in given]
+    hints = _hints_of(cls, {field.name for field in own})
     fields: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        if not field.init or field.name in given:
-            continue
+    for field in own:
         default: Any = ...
         if field.default is not dataclasses.MISSING:
             default = field.default
@@ -169,9 +191,23 @@ def section_of(cls: type, given: tuple[str, ...] = ()) -> type[Settings]:
             default = Field(default_factory=field.default_factory)
         fields[field.name] = (_checked(hints[field.name]), default)
     try:
-        return create_model(cls.__name__, __base__=Settings, __doc__=cls.__doc__, **fields)
+        return create_model(cls.__name__, __base__=base, __doc__=cls.__doc__, **fields)
     except (PydanticSchemaGenerationError, PydanticUndefinedAnnotation) as error:
         raise _not_from_a_file(cls, error) from None
+
+
+def _hints_of(cls: type, names: Set[str]) -> dict[str, Any]:
+    """Return the types of these fields, each read where its class is: others may name what is not imported there."""
+    hints: dict[str, Any] = {}
+    for part in reversed(cls.__mro__):
+        said = {name: hint for name, hint in vars(part).get("__annotations__", {}).items() if name in names}
+        try:
+            hints |= get_type_hints(
+                SimpleNamespace(__annotations__=said), vars(sys.modules[part.__module__]), None, True
+            )
+        except (NameError, TypeError) as error:
+            raise _not_from_a_file(cls, error) from None
+    return hints
 
 
 def _not_from_a_file(cls: type, error: Exception) -> SettingError:
@@ -200,7 +236,8 @@ def _require_accepted(cls: type, arguments: Mapping[str, Any]) -> None:
         raise SettingError(re.sub(rf"^.*?\b{field} (?=is )", "", words), field) from None
 
 
-def _dump(value: Any, info: Any) -> Any:
+def dump_choice(value: Any, info: Any) -> Any:
+    """Return what was written, in values that JSON has."""
     if isinstance(value, Settings):
         return value.model_dump(mode="json", context=info.context)
     return value.written if isinstance(value, Choice) else value

@@ -28,10 +28,9 @@ from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_unit_range
 from nonrobust_guidance.sampling.denoiser import Denoiser, network_device, predict
-from nonrobust_guidance.sampling.draw import build_stabilizer
 from nonrobust_guidance.sampling.microbatches import Microbatched, join, microbatch_size, split_padded
 from nonrobust_guidance.sampling.noise import SampleNoise
-from nonrobust_guidance.sampling.settings import Plan
+from nonrobust_guidance.sampling.settings import Plan, chain_of_stabilizers
 from nonrobust_guidance.schedule import Prediction, Schedule, Transition
 
 LOGITS, GRADIENT = "logits", "gradient"
@@ -113,7 +112,7 @@ def measure_sensitivity(
 def stabilizers_of(plan: Plan) -> dict[str, Stabilizer]:
     """Return the stabilizers that the run's methods use, each once, by their names in the tables."""
     guided = plan.sampling.guided
-    used = {m.stabilizer: build_stabilizer(guided[m.name].stabilizer) for m in list_methods(plan) if m.guided}
+    used = {m.stabilizer: chain_of_stabilizers(guided[m.name].stabilizer) for m in list_methods(plan) if m.guided}
     return {name: stabilizer for name, stabilizer in used.items() if name}
 
 

@@ -22,7 +22,7 @@ from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.metrics.tables import QUANTITIES
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
-from nonrobust_guidance.sampling.draw import build_guidance, chain_options, split_batches
+from nonrobust_guidance.sampling.draw import chain_options, split_batches
 from nonrobust_guidance.sampling.settings import Chain, Guided
 from nonrobust_guidance.sampling.trajectory import Step, trajectory
 
@@ -84,14 +84,14 @@ def measure_trajectories(
     num_samples, scale, where = settings.num_samples, middle_scale(method.scales), choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
     schedule = schedule.respaced(method.steps)
-    guidance = build_guidance(load_classifier(guide, where), label, scale, method)
+    guidance = method.make(load_classifier(guide, where), label, scale)
     batches = split_batches(range(num_samples), batch_size)
     steps: dict[tuple[int, int], list[Numbers]] = {}
     with tqdm(total=len(batches) * len(schedule), desc=f"trajectories of {name}", unit="step") as bar:
         for indices in batches:
             drawn = trajectory(
                 unet, schedule, len(indices), seed,
-                guidance=guidance, first_index=indices.start, **chain_options(chain),
+                guidance=guidance, first_index=indices.start, **chain_options(chain, method),
             )  # fmt: skip
             for step, numbers in follow(counted(drawn, bar)):
                 steps.setdefault((step.k, step.t), []).append(numbers)

@@ -155,7 +155,7 @@ def what_was_run(gradients: Gradients) -> list[Row]:
         first = courses[0].rows.iloc[0]
         facts["guided sampling"] = (
             f"{first['n']:.0f} samples of each of {len(courses)} methods at the middle one of its scales, toward "
-            f"{first['target']}, seed {first['seed']:.0f}, {run.sampling.sampler} in "
+            f"{first['target']}, seed {first['seed']:.0f}, {run.sampling.sampler.label} in "
             f"{run.sampling.steps} steps"
         )
     facts["intervals"] = f"95%: Wilson's for accuracies, else {run.metrics.bootstrap.resamples} bootstrap"
