@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 from nonrobust_guidance.data.sportballs import SportBallsData
 from nonrobust_guidance.errors import UserError
@@ -10,6 +11,7 @@ from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.settings import ARCHITECTURES, JUDGE, Models, UNet
 from nonrobust_guidance.report.settings import Report
 from nonrobust_guidance.settings import instead
+from nonrobust_guidance.settings.types import LETTERS
 from nonrobust_guidance.yaml_files import quoted
 
 
@@ -19,7 +21,17 @@ def check_models(run: Models) -> None:
     Raises:
         UserError: if two values contradict each other.
     """
-    size = run.dataset.image_size
+    size, classes = run.dataset.image_size, run.dataset.classes
+    _require(
+        len(set(classes)) == len(classes) > 1,
+        f"dataset.classes names {len(set(classes))} classes in {len(classes)} entries; give two or more, each once",
+    )
+    for i, name in enumerate(classes):
+        _require(
+            re.fullmatch(LETTERS, name) is not None,
+            f"dataset.classes[{i}] is {quoted(name)}, and names of classes become names of files; use only letters, "
+            "digits, - and _",
+        )
     for name, classifier in run.classifiers.items():
         seen, smallest = classifier.input_size or size, ARCHITECTURES[classifier.architecture].smallest_input
         _require(

@@ -26,13 +26,14 @@ class Found(NamedTuple):
     sha256: str
 
 
-def load_class(where: str, needs: Sequence[str], expected: object = None) -> Found:
-    """Return a dataclass from a file.
+def load_class(where: str, needs: Sequence[str], expected: object = None, base: type | None = None) -> Found:
+    """Return a class from a file.
 
     Args:
         where: ``path/to/file.py:Class``.
-        needs: names of the methods that it must have.
+        needs: names of the methods that it must have, or, with a base, of fields and properties too.
         expected: SHA-256 of the file, None where any will do.
+        base: what it must extend; None asks for a dataclass.
 
     Raises:
         UserError: if the file or the class is missing, is none of that kind, or cannot be run.
@@ -50,12 +51,30 @@ def load_class(where: str, needs: Sequence[str], expected: object = None) -> Fou
     cls = getattr(_run(file, sha256), name, None)
     if not isinstance(cls, type):
         raise UserError(f"{file} has no class {name}; correct the name")
+    if base is None:
+        _require_dataclass(cls, file, needs)
+    else:
+        _require_extended(cls, file, needs, base)
+    return Found(cls, sha256)
+
+
+def _require_dataclass(cls: type, file: str, needs: Sequence[str]) -> None:
     if not dataclasses.is_dataclass(cls):
-        raise UserError(f"{name} in {file} is no dataclass; write @dataclass(frozen=True) above it")
+        raise UserError(f"{cls.__name__} in {file} is no dataclass; write @dataclass(frozen=True) above it")
     lacking = [method for method in needs if not callable(getattr(cls, method, None))]
     if lacking:
-        raise UserError(f"{name} in {file} has no method {lacking[0]}; add it")
-    return Found(cls, sha256)
+        raise UserError(f"{cls.__name__} in {file} has no method {lacking[0]}; add it")
+
+
+def _require_extended(cls: type, file: str, needs: Sequence[str], base: type) -> None:
+    name, parent = cls.__name__, base.__name__
+    if not issubclass(cls, base):
+        raise UserError(f"{name} in {file} does not extend {parent}; import that from {base.__module__}")
+    # A field without a default is no attribute of the class.
+    fields = getattr(cls, "model_fields", {})
+    lacking = [need for need in needs if need not in fields and not hasattr(cls, need)]
+    if lacking:
+        raise UserError(f"{name} in {file} has no {lacking[0]}; add it")
 
 
 def _run(file: str, sha256: str) -> object:

@@ -10,7 +10,7 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from functools import cache
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
@@ -21,7 +21,7 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.settings.base import Settings
 from nonrobust_guidance.settings.files import USES, USES_SHA256, load_class
 from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
-from nonrobust_guidance.settings.types import Flag, Number, Words
+from nonrobust_guidance.settings.types import Digest, Flag, Number, Words
 
 # Within what a table keeps of a whole number, and float32 of another one with room for a product and a square.
 _WHOLE = Annotated[int, Number(whole=True, least=-9007199254740991, most=9007199254740991)]
@@ -62,7 +62,8 @@ class OneOf:
         key: under which the name stands.
         given: fields that the run gives, and the file does not.
         bare: whether the name alone stands for a class with its defaults.
-        needs: methods that a class from a user's file must have; none lets no such class in.
+        needs: what a class from a user's file must have, as `load_class` takes it; empty lets no such class in.
+        base: what such a class must extend; None asks for a dataclass.
     """
 
     classes: Mapping[str, type]
@@ -70,6 +71,7 @@ class OneOf:
     given: tuple[str, ...] = ()
     bare: bool = False
     needs: tuple[str, ...] = ()
+    base: type | None = None
 
     def __hash__(self) -> int:
         """Hash by identity, for pydantic keeps markers in sets."""
@@ -102,14 +104,17 @@ class OneOf:
             return cls.model_validate(raw)
         return self._choose(name, cls, {key: value for key, value in raw.items() if key != self.key}, {self.key: name})
 
-    def _from_file(self, raw: Mapping[str, Any]) -> Choice:
+    def _from_file(self, raw: Mapping[str, Any]) -> Any:
         where = raw[USES]
         if not isinstance(where, str):
             raise SettingError(str(WrongTypeError(where, "a text")), USES)
         try:
-            found = load_class(where, self.needs, raw.get(USES_SHA256))
+            found = load_class(where, self.needs, raw.get(USES_SHA256), self.base)
         except UserError as mistake:
             raise SettingError(f"cannot be used: {mistake}", USES) from None
+        if issubclass(found.cls, Settings):
+            named = {self.key: found.cls.__name__, **raw, USES_SHA256: found.sha256}
+            return from_file(found.cls, self.key).model_validate(named)
         arguments = {key: value for key, value in raw.items() if key not in (USES, USES_SHA256)}
         return self._choose(where, found.cls, arguments, {USES: where, USES_SHA256: found.sha256})
 
@@ -141,10 +146,18 @@ class OneOf:
             schema["required"] = list(dict.fromkeys([self.key, *schema.get("required", [])]))
             kinds.append(reference)
         if self.needs:
-            says = "path/to/file.py:Class, a dataclass; its fields stand beside."
+            kind = "a dataclass" if self.base is None else f"which extends {self.base.__name__}"
+            says = f"path/to/file.py:Class, {kind}; its fields stand beside."
             file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
             kinds.append({"type": "object", "properties": {USES: file}, "required": [USES]})
         return {"oneOf": kinds + ([{"enum": list(self.classes)}] if self.bare else [])}
+
+
+@cache
+def from_file(cls: type[Settings], key: str) -> type[Settings]:
+    """Return a section from a user's file with the keys that say which file, and its class's name under ``key``."""
+    fields: dict[str, Any] = {key: (Literal[cls.__name__], ...), USES: (Words, ...), USES_SHA256: (Digest, ...)}
+    return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, __module__=cls.__module__, **fields)
 
 
 @cache
