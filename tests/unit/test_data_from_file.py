@@ -132,10 +132,15 @@ def test_a_mistake_is_one_sentence(file: Path, fields: dict[str, Any], sentence:
     assert "\n" not in str(error.value)
 
 
-def test_the_line_of_a_file_that_fails_is_named(file: Path) -> None:
+@pytest.mark.parametrize("is_relative", [False, True])
+def test_the_line_of_a_file_that_fails_is_named(
+    tmp_path: Path, file: Path, monkeypatch: pytest.MonkeyPatch, is_relative: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
     file.write_text("import numpy\nimport nunpy\n")
-    with pytest.raises(UserError, match=r"dataset\.uses cannot be used: .*my_data\.py fails at line 2 \(Module"):
-        parse_config(run_on(section(file)), "mine.yaml")
+    named = Path("my_data.py") if is_relative else file
+    with pytest.raises(UserError, match=rf"dataset\.uses cannot be used: {named} fails at line 2 \(ModuleNotFound"):
+        parse_config(run_on(section(named)), "mine.yaml")
 
 
 @pytest.mark.parametrize(

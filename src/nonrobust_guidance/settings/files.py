@@ -79,7 +79,9 @@ def _require_extended(cls: type, file: str, needs: Sequence[str], base: type) ->
 
 def _run(file: str, sha256: str) -> object:
     """Return the module that a file is, run once for each content."""
-    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{sha256[:12]}"
+    # By its place too: it may read what lies beside it.
+    key = hashlib.sha256(f"{Path(file).resolve()} {sha256}".encode()).hexdigest()[:12]
+    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{key}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, file)
@@ -92,14 +94,21 @@ def _run(file: str, sha256: str) -> object:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
-        reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
-        raise UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it") from None
+        raise failure(error, file) from None
     return module
+
+
+def failure(error: Exception, file: str) -> UserError:
+    """Return what a user reads when code of their own file fails: where, and what Python says of it."""
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
+    return UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it")
 
 
 def _line(error: Exception, file: str) -> int | None:
     if isinstance(error, SyntaxError):
         return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file)]
+    # Python makes the name of a file absolute when it runs it.
+    frames, place = traceback.extract_tb(error.__traceback__), Path(file).resolve()
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == place]
     return lines[-1] if lines else None

@@ -146,11 +146,14 @@ class OneOf:
             schema["required"] = list(dict.fromkeys([self.key, *schema.get("required", [])]))
             kinds.append(reference)
         if self.needs:
-            kind = "a dataclass" if self.base is None else f"which extends {self.base.__name__}"
-            says = f"path/to/file.py:Class, {kind}; its fields stand beside."
-            file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
-            kinds.append({"type": "object", "properties": {USES: file}, "required": [USES]})
+            kinds.append({"type": "object", "properties": {USES: self.file_schema()}, "required": [USES]})
         return {"oneOf": kinds + ([{"enum": list(self.classes)}] if self.bare else [])}
+
+    def file_schema(self) -> JsonSchemaValue:
+        """Return the JSON Schema of what names a class in a file."""
+        kind = "a dataclass" if self.base is None else f"which extends {self.base.__name__}"
+        says = f"path/to/file.py:Class, {kind}; its fields stand beside."
+        return {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
 
 
 @cache
