@@ -1,5 +1,6 @@
 """Experiments with a known answer: the distance against other ways to compute it, and what guidance must do."""
 
+import io
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,20 @@ from scipy import stats
 
 import nonrobust_guidance as ng
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance, mean_distance
-from nonrobust_guidance.metrics.ground_truth.mixtures import METHODS, ROBUST, TARGET, UNGUIDED, Experiment, ring
-from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
-from nonrobust_guidance.metrics.settings import GroundTruth
-from nonrobust_guidance.metrics.tables import GROUND_TRUTH
+from nonrobust_guidance.metrics.ground_truth.comparison import CONTENDERS, TRUST_RADIUS, Comparison, even_log_snr
+from nonrobust_guidance.metrics.ground_truth.mixtures import (
+    METHODS,
+    ROBUST,
+    TARGET,
+    UNGUIDED,
+    Experiment,
+    ring,
+    scattered,
+)
+from nonrobust_guidance.metrics.ground_truth.table import COLUMNS, rows_of
+from nonrobust_guidance.metrics.ground_truth.variance import total_variance, variance_kept
+from nonrobust_guidance.metrics.statistics.intervals import resample_counts
+from nonrobust_guidance.metrics.tables import GROUND_TRUTH, GROUND_TRUTH_DRAWN
 
 AT_XT, AT_X0 = METHODS["nonrobust_xt"], METHODS["nonrobust_x0"]
 
@@ -51,6 +62,13 @@ def test_distance_of_a_point_to_a_gaussian_has_a_known_value() -> None:
     expected = math.sqrt(2 * sigma * math.sqrt(math.pi / 2) - math.sqrt(2) * sigma * math.sqrt(math.pi / 2))
     found = EnergyDistance(ng.GaussianMixture([[0.2, 0.1]], sigma**2)).measure(np.array([[0.2, 0.1]]))
     assert found.value == pytest.approx(expected)
+
+
+def test_replicates_in_one_product_are_those_one_after_the_other() -> None:
+    exact = EnergyDistance(ng.GaussianMixture([[0.0, 0.0], [1.0, 0.5]], [0.04, 0.2]))
+    points, rng = np.random.default_rng(3).normal(0.3, 0.4, (40, 2)), np.random.default_rng(7)
+    counts = np.array([np.bincount(rng.integers(40, size=40), minlength=40) for _ in range(50)], dtype=float)
+    np.testing.assert_allclose(exact.measure_resampled(points, counts), exact.measure(points, 50, seed=7), rtol=1e-9)
 
 
 def test_floor_falls_as_one_over_the_root_of_n() -> None:
@@ -121,13 +139,139 @@ def test_the_exact_gradient_is_that_of_the_noisy_densities(experiment: Experimen
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-7)
 
 
-def test_the_table_has_a_row_for_each_number_and_the_arrays_what_is_drawn(tmp_path: Path) -> None:
-    paths = [(tmp_path / f"{turn}.csv", tmp_path / f"{turn}.npz") for turn in "ab"]
-    for csv, npz in paths:
-        measure_ground_truth(GroundTruth(num_samples=30, num_steps=50), csv, npz)
-    assert paths[0][0].read_bytes() == paths[1][0].read_bytes()
-    table = pd.read_csv(paths[0][0], keep_default_na=False)
+def test_variance_kept_is_a_quotient_of_traces() -> None:
+    # Two components of the class, of standard deviations 0.1 and 0.2, and samples right at known offsets from them.
+    mixture = ng.GaussianMixture([[0.0, 0.0], [2.0, 0.0], [0.0, 9.0]], [0.01, 0.04, 0.01], labels=[0, 0, 1])
+    offsets = np.array([[0.1, 0.0], [-0.1, 0.0], [0.0, 0.1], [0.0, -0.1]])
+    x = np.concatenate([offsets, 2 * offsets + np.array([2.0, 0.0]), offsets + np.array([0.0, 9.0])])
+    found = variance_kept(mixture, 0, torch.from_numpy(x), np.ones((3, 12)))
+    own = x[:8]
+    assert total_variance(mixture.conditional(0)) == pytest.approx(1.0 + (0.02 + 0.08) / 2)
+    assert found.total.value == pytest.approx(np.trace(np.cov(own.T)) / 1.05)
+    # Squares sum to 4 * 0.01 and 4 * 0.04 over 8 - 2 degrees of freedom; exact is the mean of 2 * 0.01 and 2 * 0.04.
+    assert found.within.value == pytest.approx((0.04 + 0.16) / 6 / 0.05)
+    assert found.total.low == pytest.approx(found.total.high)  # replicates that draw each sample once
+
+
+def test_variance_of_a_lost_component_and_of_no_samples() -> None:
+    mixture = ng.GaussianMixture([[-1.0, 0.0], [1.0, 0.0], [0.0, 5.0]], 0.01, labels=[0, 0, 1])
+    counts = resample_counts(2000, 20, 0)
+    lost = variance_kept(mixture, 0, ng.GaussianMixture([[1.0, 0.0]], 0.01).sample(2000), counts)
+    assert lost.within.value == pytest.approx(1.0, abs=0.07)
+    assert lost.total.value == pytest.approx(0.02 / 1.02, rel=0.07)  # of 0.02 within and 1 between, the second is gone
+    assert all(math.isnan(found.value) for found in variance_kept(mixture, 1, torch.zeros(2000, 2), counts))
+
+
+def test_the_interval_of_variance_kept_is_that_of_chi_square() -> None:
+    # The trace over the exact one is chi-square of 2 (n - 1) degrees of freedom, over that number.
+    law, n = ng.GaussianMixture([[0.3, -0.2]], 0.04), 1500
+    found = variance_kept(law, 0, law.sample(n, seed=4), resample_counts(n, 1000, 0)).total
+    low, high = stats.chi2.ppf([0.025, 0.975], 2 * (n - 1)) / (2 * (n - 1))
+    assert found.high - found.low == pytest.approx(high - low, rel=0.15)
+
+
+@pytest.mark.parametrize("mixture", [ring(), scattered()], ids=["ring", "scattered"])
+def test_exact_samples_keep_all_variance(mixture: ng.GaussianMixture) -> None:
+    for kept in variance_kept(mixture, TARGET, mixture.sample(3000, 5, TARGET), resample_counts(3000, 200, 0)):
+        assert kept.low < 1.0 < kept.high
+        assert kept.high - kept.low < 0.12
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 3.0])
+def test_the_variance_kept_of_a_guided_gaussian_follows_its_recursion(scale: float) -> None:
+    # With log p(y | x) = -a |x - c|^2 / 2 a step is x -> A x + b + sigma z, so its variance goes v -> A^2 v + sigma^2.
+    s2, a, n = 0.04, 3.0, 6000
+    law, schedule = ng.GaussianMixture([[0.2, -0.1]], s2), ng.Schedule.linear(100, 0.001, 0.2)
+    abar = schedule.alpha_bars.numpy()
+
+    def quadratic(x: torch.Tensor) -> torch.Tensor:
+        logit = -0.5 * a * (x - 0.5).square().flatten(1).sum(1)
+        return torch.stack([logit, torch.zeros_like(logit)], dim=1)
+
+    v = 1.0
+    for k in reversed(range(100)):
+        before = abar[k - 1] if k else 1.0
+        beta = 1 - abar[k] / before
+        sigma2 = beta * (1 - before) / (1 - abar[k])
+        gain = math.sqrt(abar[k]) * s2 / (abar[k] * s2 + 1 - abar[k])
+        A = math.sqrt(before) * beta / (1 - abar[k]) * gain + math.sqrt(1 - beta) * (1 - before) / (1 - abar[k])
+        v = (A - scale * sigma2 * a) ** 2 * v + sigma2
+    rng = np.random.default_rng(0)
+    x = ng.sample(
+        law.denoiser(schedule), schedule, n, shape=law.shape, clip=False, dtype=torch.float64,
+        noise=lambda k: torch.from_numpy(rng.standard_normal((n, 2, 1, 1))),
+        guidance=ng.ClassifierGuidance(quadratic, 0, scale, "xt", objective="logit"),
+    )  # fmt: skip
+    kept = variance_kept(law, 0, x, resample_counts(n, 200, 0))
+    assert kept.total == kept.within
+    assert kept.total.value == pytest.approx(v / s2, rel=0.04)  # three standard deviations
+
+
+def test_levels_are_even_in_log_snr_between_their_ends() -> None:
+    noise_levels = (1 - even_log_snr(25).alpha_bars).sqrt()
+    assert noise_levels[[0, -1]].tolist() == pytest.approx([0.005, 0.99998])
+    log_snr = torch.logit(even_log_snr(25).alpha_bars)
+    torch.testing.assert_close(log_snr.diff(), (log_snr[1] - log_snr[0]).expand(24))
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    return Comparison(Experiment("scattered", scattered(), num_samples=1000, num_steps=100))
+
+
+def test_rejection_keeps_all_variance_at_the_price_of_its_draws(comparison: Comparison) -> None:
+    found = comparison.rejection()
+    for kept in found.variance:
+        assert kept.low < 1.0 < kept.high
+    assert found.class_share.value == 1.0
+    # Four of nine components, each as likely as the other, are of the class: 9 / 4 draws, give or take chance.
+    assert found.denoiser_passes == pytest.approx(9 / 4, abs=0.25)
+
+
+def test_exact_guidance_keeps_variance_and_too_much_of_it_does_not(comparison: Comparison) -> None:
+    robust = next(contender for contender in CONTENDERS if contender.name == "robust_xt")
+    right, strong = (comparison.trial(robust, "sde-dpmsolver++", scale) for scale in (1.0, 10.0))
+    assert right.variance.total.low < 1.0 < right.variance.total.high
+    assert strong.variance.total.high < 0.5
+    assert min(right.class_share.value, strong.class_share.value) > 0.95
+
+
+def test_a_trust_region_bounds_how_far_a_method_goes(comparison: Comparison) -> None:
+    few = Comparison(replace(comparison.experiment, num_samples=100))
+    blind = next(contender for contender in CONTENDERS if contender.name == "nonrobust_xt")
+    free, bounded = (few.trial(blind, "sde-dpmsolver++", 0.1, radius) for radius in (None, TRUST_RADIUS))
+    assert free.class_share.value < 0.1  # it diverged
+    assert bounded.class_share.value > 0.9
+
+
+def test_passes_are_those_of_the_algorithms(comparison: Comparison) -> None:
+    # The denoiser: forward, and back unless the gradient is at xt or detached. The classifier: forward and back for
+    # each gradient; LGD has four draws, UGD one ascent more, and TFG four, the first from the gradient that it has.
+    few = Comparison(replace(comparison.experiment, num_samples=3))
+    by_name = {contender.name: contender for contender in CONTENDERS}
+    expected = {
+        "robust_xt": (1, 2),
+        "nonrobust_xt": (1, 2),
+        "nonrobust_x0": (2, 2),
+        "nonrobust_x0_detached": (1, 2),
+        "dps": (2, 2),
+        "lgd": (2, 8),
+        "freedom": (2, 2),
+        "mpgd": (1, 2),
+        "dsg": (2, 2),
+        "ugd": (2, 4),
+        "tfg": (2, 8),
+    }
+    for name, passes in expected.items():
+        found = few.trial(by_name[name], "sde-dpmsolver++", by_name[name].scales[0])
+        assert (found.denoiser_passes, found.classifier_passes) == passes, name
+    assert few.trial(None, "ddpm", 0.0)[-2:] == (1, 0)
+
+
+def test_the_table_has_a_row_for_each_number_and_the_arrays_what_is_drawn(known_answers: Path) -> None:
+    table = pd.read_csv(known_answers / GROUND_TRUTH.name, keep_default_na=False)
     assert not table.duplicated(list(GROUND_TRUTH.key)).any()
+    assert set(table["levels"]) == {"linear", "log_snr"}
     # 40 pairs of method and scale; exact samples; three readings; exact guidance and none with four numbers of steps.
     counts = table[table["mixture"] == "ring"]["quantity"].value_counts()
     levels = table[(table["mixture"] == "ring") & (table["quantity"] == "accuracy")]["t"].nunique()
@@ -135,15 +279,17 @@ def test_the_table_has_a_row_for_each_number_and_the_arrays_what_is_drawn(tmp_pa
         "distance": 41,
         "class_share": 40,
         "fullest_share": 40,
+        "variance_kept": 41,
+        "variance_within": 41,
         "accuracy": 3 * levels,
         "chain_error": 8,
     }
     assert sorted(set(table[table["quantity"] == "chain_error"]["steps"])) == [25, 50, 100, 200]
-    with np.load(paths[0][1]) as arrays:
+    with np.load(known_answers / GROUND_TRUTH_DRAWN.name) as arrays:
         # Distances in the table are those of the points beside it, here all of them, by another way to take the mean.
         mixture = ring().conditional(TARGET)
         points = arrays["ring_robust_xt_1"]
-        assert points.shape == (30, 2)
+        assert points.shape == (20, 2)
         row = table[(table["mixture"] == "ring") & (table["method"] == "robust_xt") & (table["scale"] == "1.0")]
         value = float(row[row["quantity"] == "distance"]["value"].iloc[0])
         assert value == pytest.approx(EnergyDistance(mixture).measure(points).value, rel=1e-5)
@@ -152,3 +298,12 @@ def test_the_table_has_a_row_for_each_number_and_the_arrays_what_is_drawn(tmp_pa
         for name in ("ring_density_asked_for", "scattered_density_asked_for"):
             assert arrays[name].sum() * cell == pytest.approx(1, abs=1e-3)
         assert np.array_equal(arrays["ring_asked_for"], [True, False] * 4)
+
+
+def test_a_mixtures_rows_are_the_same_whenever_they_are_measured(known_answers: Path) -> None:
+    written = pd.read_csv(known_answers / GROUND_TRUTH.name, dtype=str, keep_default_na=False)
+    experiment = Experiment("ring", ring(), num_samples=20, num_steps=50)
+    again = pd.DataFrame(rows_of(experiment), columns=COLUMNS).astype({"t": "Int64"}).to_csv(index=False)
+    pd.testing.assert_frame_equal(
+        pd.read_csv(io.StringIO(again), dtype=str, keep_default_na=False), written[written["mixture"] == "ring"]
+    )

@@ -79,8 +79,10 @@ def test_a_complete_run_makes_every_result(finished):
     assert sum(not row["method"].startswith("real") for row in rows) == 2 * (9 * 6 + 12)
     with (results / "ground_truth.csv").open() as file:
         rows = list(csv.DictReader(file))
-    # Eight methods, guided ones at four to six scales, on two mixtures.
-    assert sum(row["quantity"] == "class_share" for row in rows) == 2 * (1 + 5 + 4 + 5 * 6)
+    # Eight methods, guided ones at four to six scales, on two mixtures; and on one of them unguided, rejection, 26
+    # methods at four scales with and without a trust region, and unguided and four methods with four more samplers.
+    shares = 2 * (1 + 5 + 4 + 5 * 6) + (2 + 26 * 4 * 2 + 4 * (1 + 4 * 4))
+    assert sum(row["quantity"] == "class_share" for row in rows) == shares
     for page in ("sampling.html", "gradients.html", "signatures.html", "ground_truth.html"):
         assert page in (results / "report" / "index.html").read_text()
         assert (results / "report" / page).stat().st_size > 10_000

@@ -100,8 +100,9 @@ FACTORS = ResultFile(
 )
 GROUND_TRUTH = ResultFile(
     "ground_truth.csv",
-    "how close every method comes on mixtures of Gaussians, and how often each posterior is right there",
-    ("mixture", "quantity", "method", "classifier", "at", "scale", "steps", "t"),
+    "how close every method comes on mixtures of Gaussians and what variance it keeps, and how often each posterior is "
+    "right there",
+    ("mixture", "quantity", "method", "classifier", "at", "scale", "steps", "t", "sampler", "levels", "trust_radius"),
     ("noise_level", "n", *with_ends("value")),
     # The published run was made before this table.
     published=False,

@@ -10,7 +10,7 @@ from scipy.spatial.distance import cdist
 from scipy.special import ive
 
 from nonrobust_guidance.ground_truth import GaussianMixture
-from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, bootstrap_interval
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, bootstrap_interval, percentiles_about
 
 Array = NDArray[np.float64]
 
@@ -51,6 +51,22 @@ class EnergyDistance:
         if not resamples:
             return Interval(value, value, value)
         return Interval(value, *bootstrap_interval(value, resampled, len(points), resamples, seed))
+
+    def measure_resampled(self, points: Array, counts: Array) -> Interval:
+        """Return the distance of points (N, 2) with the interval of these bootstrap replicates.
+
+        All replicates are one matrix product, ten times faster than one after the other, and other in the last bits.
+
+        Args:
+            points: (N, 2).
+            counts: how often each point is drawn in each replicate, (R, N), see `resample_counts`.
+        """
+        shares = np.vstack([np.ones(len(points)), counts]) / len(points)  # (1 + R, N)
+        across = mean_distance(cdist(points, self.means), self.variances) @ self.weights  # (N,)
+        among = ((shares @ cdist(points, points)) * shares).sum(axis=1)
+        value, *replicates = np.sqrt(np.maximum(0.0, 2 * shares @ across - among - self.within))
+        low, high = percentiles_about(float(value), np.array(replicates))
+        return Interval(float(value), max(0.0, low), high)
 
     def floor(self, n: int, repeats: int, seed: int) -> Interval:
         """Return the mean distance of n exact samples, and the range within which 95% of them come to lie."""

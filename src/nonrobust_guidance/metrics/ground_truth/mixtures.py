@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from math import cos, pi, sin
 from typing import NamedTuple
 
@@ -20,9 +20,10 @@ from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import EMA, Adam, Identity, Stabilizer
 from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.distances.energy import EnergyDistance
-from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.ground_truth.variance import VarianceKept, variance_kept
+from nonrobust_guidance.metrics.statistics.intervals import Interval, resample_counts, wilson_interval
 from nonrobust_guidance.sampling.denoiser import predict
-from nonrobust_guidance.sampling.noise import SampleNoise
+from nonrobust_guidance.sampling.noise import Noise, SampleNoise
 from nonrobust_guidance.sampling.sample import sample
 from nonrobust_guidance.schedule import Schedule
 
@@ -88,6 +89,8 @@ class Outcome(NamedTuple):
     """Share whose exact class is the one asked for."""
     fullest_share: float
     """Largest share of one component among the samples of the class asked for."""
+    variance: VarianceKept
+    """Of the samples of the class asked for, over that of the exact conditional."""
 
 
 class Accuracy(NamedTuple):
@@ -133,11 +136,15 @@ class Experiment:
         """Distance of as many exact samples of the conditional."""
         return self.exact.floor(self.num_samples, REPEATS, self.seed)
 
+    @property
+    def noise(self) -> Noise:
+        """The noise that `sample` itself would draw from the seed; shared by all methods, chains and mixtures."""
+        return remembered_noise(self.seed, self.num_samples, self.mixture.shape)
+
     @cached_property
-    def noise(self) -> list[Tensor]:
-        """The noise of all steps, the one that `sample` itself would draw from the seed; shared by all methods."""
-        source = SampleNoise(self.seed, range(self.num_samples), self.mixture.shape)
-        return [source(k) for k in range(self.num_steps + 1)]
+    def counts(self) -> NDArray[np.float64]:
+        """How often each sample is drawn in each bootstrap replicate, (RESAMPLES, N); shared by all methods."""
+        return resample_counts(self.num_samples, RESAMPLES, self.seed)
 
     @cached_property
     def outcomes(self) -> list[Outcome]:
@@ -155,7 +162,7 @@ class Experiment:
         """Return samples (N, 2, 1, 1) float64."""
         return sample(
             self.mixture.denoiser(self.schedule), self.schedule, self.num_samples, shape=self.mixture.shape,
-            guidance=self.guidance(method, scale) if scale else None, noise=self.noise.__getitem__, dtype=torch.float64,
+            guidance=self.guidance(method, scale) if scale else None, noise=self.noise, dtype=torch.float64,
         )  # fmt: skip
 
     def outcome(self, method: Method, scale: float) -> Outcome:
@@ -172,6 +179,7 @@ class Experiment:
             self.exact.measure(points, RESAMPLES, self.seed),
             share_of(right),
             float(components.max() / components.sum().clamp(min=1)),
+            variance_kept(self.mixture, TARGET, x, self.counts),
         )
 
     def chain_error(self, method: Method, scale: float) -> Interval:
@@ -232,6 +240,12 @@ class Experiment:
         network = partial(predict, self.mixture.denoiser(self.schedule), self.schedule, clip=True, autocast=None)
         transition = list(self.schedule.transitions())[-1 - level]
         return self.guidance(method, 1.0).evaluate(network, x_t, StepContext(transition)).gradient.reshape(-1, 2)
+
+
+@lru_cache(maxsize=1)
+def remembered_noise(seed: int, num_samples: int, shape: tuple[int, ...]) -> Noise:
+    """Return the seeded noise of samples 0 .. N-1, each part of it drawn once: drawing is slower than a step here."""
+    return cache(SampleNoise(seed, range(num_samples), shape).__call__)
 
 
 def share_of(right: Tensor) -> Interval:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.cells import Method
+from nonrobust_guidance.metrics.ground_truth.comparison import CONTENDERS, MIXTURE, Comparison, Trial
 from nonrobust_guidance.metrics.ground_truth.mixtures import (
     READINGS,
     ROBUST,
@@ -22,6 +23,7 @@ from nonrobust_guidance.metrics.ground_truth.mixtures import (
     Experiment,
     experiments,
 )
+from nonrobust_guidance.metrics.ground_truth.variance import VarianceKept, variance_kept
 from nonrobust_guidance.metrics.settings import GroundTruth
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import GROUND_TRUTH
@@ -42,9 +44,15 @@ def measure_ground_truth(settings: GroundTruth, output_csv: Path, output_npz: Pa
       of exact samples the range in which 95% of them come to lie).
     - class_share: of a method's samples, how many are of the class asked for.
     - fullest_share: of those, how many are of the component that has most of them; without an interval.
+    - variance_kept, variance_within: the trace of their covariance, and that within components, over the exact one's;
+      also of as many exact samples.
+    - denoiser_passes, classifier_passes: forward and backward passes a step and sample; without an interval.
     - accuracy: how often a classifier at an input names the right class of noised points, over the noise level t.
     - chain_error: distance of what exact guidance at scale 1 draws in so many steps to the exact conditional, and of
       what the unguided chain draws to the whole mixture.
+
+    ``levels`` is "linear" in the rows of the chain with linear betas and "log_snr" in those of `Comparison`, which has
+    every method, stabilizer and sampler, on one mixture.
 
     Args:
         settings: how many samples and steps.
@@ -72,12 +80,25 @@ def rows_of(experiment: Experiment) -> list[dict[str, Any]]:
             ("distance", ends_of(found.distance)),
             ("class_share", ends_of(found.class_share)),
             ("fullest_share", {"value": found.fullest_share}),
+            *numbers_of(found.variance),
         )
     ]
-    exact = {"method": "exact_samples", "quantity": "distance"} | ends_of(experiment.floor)
+    x = experiment.mixture.sample(experiment.num_samples, experiment.seed, TARGET)
+    kept = variance_kept(experiment.mixture, TARGET, x, experiment.counts)
+    exact = [
+        row_of(experiment) | {"method": "exact_samples", "quantity": quantity} | numbers
+        for quantity, numbers in (("distance", ends_of(experiment.floor)), *numbers_of(kept))
+    ]
     seen = [
         row_of(experiment, READINGS[found.reading])
-        | {"method": "", "quantity": "accuracy", "t": found.t, "noise_level": found.noise_level, "n": found.n}
+        | {
+            "method": "",
+            "quantity": "accuracy",
+            "sampler": "",
+            "t": found.t,
+            "noise_level": found.noise_level,
+            "n": found.n,
+        }
         | ends_of(found.accuracy)
         for found in experiment.under_noise
     ]
@@ -86,14 +107,47 @@ def rows_of(experiment: Experiment) -> list[dict[str, Any]]:
         for steps, *found in experiment.convergence
         for (method, scale), error in zip(((ROBUST, 1.0), (UNGUIDED, 0.0)), found, strict=True)
     ]
-    return [*cells, row_of(experiment) | exact, *seen, *errors]
+    compared = Comparison(experiment).trials if experiment.name == MIXTURE else []
+    return [*cells, *exact, *seen, *errors, *(row for trial in compared for row in rows_of_trial(experiment, trial))]
+
+
+def rows_of_trial(experiment: Experiment, trial: Trial) -> list[dict[str, Any]]:
+    """Return the rows of a trial of the comparison."""
+    row = {"mixture": experiment.name, "method": trial.method, "n": experiment.num_samples, "seed": experiment.seed}
+    row |= {"scale": trial.scale, "steps": trial.steps, "trust_radius": trial.trust_radius}
+    row |= {"sampler": trial.sampler, "levels": "log_snr", "classifier": classifier_of(trial.method)}
+    return [
+        row | {"quantity": quantity} | numbers
+        for quantity, numbers in (
+            ("distance", ends_of(trial.distance)),
+            ("class_share", ends_of(trial.class_share)),
+            *numbers_of(trial.variance),
+            ("denoiser_passes", {"value": trial.denoiser_passes}),
+            ("classifier_passes", {"value": trial.classifier_passes}),
+        )
+    ]
+
+
+def classifier_of(method: str) -> str:
+    """Return which posterior a method of the comparison is shown; the unguided chain none."""
+    if method == UNGUIDED.name:
+        return ""
+    robust = {contender.name for contender in CONTENDERS if contender.robust}
+    return "exact" if method in robust else "clean_time"
+
+
+def numbers_of(variance: VarianceKept) -> list[tuple[str, dict[str, float]]]:
+    """Return the two numbers of the variance by the names of their quantities."""
+    return [("variance_kept", ends_of(variance.total)), ("variance_within", ends_of(variance.within))]
 
 
 def row_of(experiment: Experiment, method: Method | None = None, scale: float | None = None) -> dict[str, Any]:
     """Return the columns that every row begins with; the method's are empty for none."""
     row = {"mixture": experiment.name, "scale": scale, "steps": experiment.num_steps, "n": experiment.num_samples}
-    row |= {"seed": experiment.seed}
-    return row | ({"method": method.name, "classifier": method.classifier, "at": method.at} if method else {})
+    row |= {"seed": experiment.seed, "levels": "linear"}
+    if not method:
+        return row
+    return row | {"method": method.name, "classifier": method.classifier, "at": method.at, "sampler": "ddpm"}
 
 
 def arrays_of(experiment: Experiment) -> dict[str, NDArray[Any]]:

@@ -72,6 +72,11 @@ def bootstrap_interval(
     return max(lowest, low), high
 
 
+def resample_counts(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
+    """Return how often each of n rows is drawn in each bootstrap replicate, (resamples, n), rows with sum n."""
+    return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
+
+
 def percentiles_about(estimate: float, replicates: NDArray[np.float64], level: float = LEVEL) -> tuple[float, float]:
     """Return the percentile interval (low, high) of replicates, moved so that their mean is the estimate."""
     low, high = np.quantile(replicates - replicates.mean(), [(1 - level) / 2, (1 + level) / 2])

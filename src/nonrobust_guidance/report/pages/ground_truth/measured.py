@@ -76,6 +76,10 @@ class Outcome(NamedTuple):
     """Share whose exact class is the one asked for."""
     fullest_share: float
     """Largest share of one component among the samples of the class asked for."""
+    variance_kept: Interval
+    """Trace of the covariance of the samples of the class asked for, over the exact one's."""
+    variance_within: Interval
+    """The same within components."""
 
     @property
     def look(self) -> Look:
@@ -104,6 +108,7 @@ class Mixture:
     def outcomes(self) -> list[Outcome]:
         """Every method at each of its scales, the unguided chain first."""
         rows = self.table[self.table["method"].isin(list(LOOKS)) & (self.table["quantity"] != "chain_error")]
+        rows = rows[rows["levels"] == "linear"]
         return [
             Outcome(
                 str(method),
@@ -111,6 +116,8 @@ class Mixture:
                 number_of(part, "distance"),
                 number_of(part, "class_share"),
                 number_of(part, "fullest_share").value,
+                number_of(part, "variance_kept"),
+                number_of(part, "variance_within"),
             )
             for (method, scale), part in rows.groupby(["method", "scale"], sort=False)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from nonrobust_guidance.metrics.statistics.intervals import Interval, difference
@@ -101,6 +102,8 @@ def outcome_row(outcome: Outcome) -> dict[str, str]:
         "distance": decimals(outcome.distance),
         "of the class asked for": percent(outcome.class_share),
         "fullest component": f"{100 * outcome.fullest_share:.0f}%",
+        "variance kept": shown(outcome.variance_kept),
+        "within components": shown(outcome.variance_within),
     }
 
 
@@ -143,6 +146,11 @@ def over_steps(mixtures: Sequence[Mixture]) -> str:
             )
         )
     return " ".join(sentences)
+
+
+def shown(kept: Interval) -> str:
+    """Return a share of the variance, a dash where there were too few samples for one."""
+    return percent(None if math.isnan(kept.value) else kept)
 
 
 def decimals(distance: Interval) -> str:
