@@ -210,6 +210,7 @@ def test_another_file_is_another_training(tmp_path: Path, file: Path, capsys: py
         ({"width": 0}, "classifiers.mine.width is 0; it must be at least 1"),
         ({"width": "6"}, "classifiers.mine.width is '6'; give a whole number"),
         ({"widht": 6}, "classifiers.mine.widht is an unknown key; did you mean width?"),
+        ({"noisd": True}, "classifiers.mine.noisd is an unknown key; did you mean noised?"),
         ({"noised": "no"}, "classifiers.mine.noised is 'no'; give true or false, written as false"),
         ({"architecture": "resnet18"}, "classifiers.mine.architecture stands beside classifiers.mine.uses; remove one"),
         ({"source": {"folder": "hand"}, "training": None}, "classifiers.mine.training is empty; give it a value, or"),

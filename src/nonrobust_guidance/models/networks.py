@@ -47,7 +47,7 @@ ARCHITECTURES = {
 }
 # What its own network may be asked, a user knows.
 FROM_FILE = Architecture(normalizes_batches=False)
-NETWORK = OneOf({}, needs=("build",))
+NETWORK = OneOf({}, needs=("build",), beside=("input_size", "noised", "training"))
 
 
 def choose_network(raw: Mapping[str, Any], keys: Collection[str], reserved: Collection[str]) -> dict[str, Any]:

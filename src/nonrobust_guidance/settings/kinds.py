@@ -20,7 +20,7 @@ from pydantic_core import CoreSchema, core_schema
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.settings.base import Settings
 from nonrobust_guidance.settings.files import USES, USES_SHA256, load_class
-from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
+from nonrobust_guidance.settings.mistakes import SettingError, UnknownKeyError, WrongTypeError, instead, shown
 from nonrobust_guidance.settings.types import Digest, Flag, Number, Words
 
 # Within what a table keeps of a whole number, and float32 of another one with room for a product and a square.
@@ -64,6 +64,7 @@ class OneOf:
         bare: whether the name alone stands for a class with its defaults.
         needs: what a class from a user's file must have, as `load_class` takes it; empty lets no such class in.
         base: what such a class must extend; None asks for a dataclass.
+        beside: keys of the section around that stand with the class's own, for what a message suggests.
     """
 
     classes: Mapping[str, type]
@@ -72,6 +73,7 @@ class OneOf:
     bare: bool = False
     needs: tuple[str, ...] = ()
     base: type | None = None
+    beside: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hash by identity, for pydantic keeps markers in sets."""
@@ -119,7 +121,11 @@ class OneOf:
         return self._choose(where, found.cls, arguments, {USES: where, USES_SHA256: found.sha256})
 
     def _choose(self, name: str, cls: type, raw: Mapping[str, Any], head: dict[str, Any]) -> Choice:
-        section = section_of(cls, self.given).model_validate(raw)
+        fields = section_of(cls, self.given)
+        for key in raw:
+            if key not in fields.model_fields:
+                raise UnknownKeyError(str(key), [*fields.model_fields, *self.beside])
+        section = fields.model_validate(raw)
         arguments = {
             key: getattr(section, key) for key in type(section).model_fields if key in section.model_fields_set
         }
