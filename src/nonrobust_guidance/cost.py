@@ -14,7 +14,7 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
+from nonrobust_guidance.models.classifiers import build_from_card, describe_network, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
 from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Sampling
@@ -142,7 +142,7 @@ def measure_throughput(run: Measured, device: torch.device) -> dict[str, float]:
     rates = {UNET: images_per_second(lambda: unet(x, 0), device)}
     if guides:
         card: dict[str, Any] = {"classes": list(run.dataset.classes), "factors": []}
-        card |= {"architecture": guides[0].architecture, "input_size": guides[0].input_size or size}
+        card |= describe_network(guides[0]) | {"input_size": guides[0].input_size or size}
         classifier = ready_to_guide(build_from_card(card)).to(device)
         rates[CLASSIFIER] = images_per_second(lambda: classifier(x), device)
     return rates

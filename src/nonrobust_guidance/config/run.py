@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from nonrobust_guidance.config.together import check_models, check_run
 from nonrobust_guidance.data.datasets import DATASETS
-from nonrobust_guidance.data.settings import Dataset
+from nonrobust_guidance.data.settings import Dataset, OfDataset
 from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.models.settings import Classifier, Diffusion
 from nonrobust_guidance.report.settings import Report
@@ -30,7 +30,10 @@ class Models(Settings):
     device: Annotated[Device, CARRIED_OUT] = "auto"
     """Where networks run; auto is the first of cuda, mps and cpu that is there, but never the cpu for a job that was
     given a GPU. No sample or score is made anew when it changes."""
-    dataset: Annotated[Dataset, OneOf(DATASETS, key="kind")]
+    dataset: Annotated[
+        Dataset,
+        OneOf(DATASETS, key="kind", needs=("classes", "image_size", "num_images", "open"), base=OfDataset),
+    ]
     diffusion: Diffusion
     classifiers: Annotated[dict[Identifier, Classifier], Field(min_length=1)]
     """By name; the name is the checkpoint's folder too."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import re
 
 from nonrobust_guidance.data.sportballs import SportBallsData
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.models.settings import ARCHITECTURES, JUDGE, Models, UNet
+from nonrobust_guidance.models.networks import JUDGE
+from nonrobust_guidance.models.settings import Models, UNet
 from nonrobust_guidance.report.settings import Report
 from nonrobust_guidance.settings import instead
+from nonrobust_guidance.settings.types import LETTERS
 from nonrobust_guidance.yaml_files import quoted
 
 
@@ -19,12 +22,22 @@ def check_models(run: Models) -> None:
     Raises:
         UserError: if two values contradict each other.
     """
-    size = run.dataset.image_size
+    size, classes = run.dataset.image_size, run.dataset.classes
+    _require(
+        len(set(classes)) == len(classes) > 1,
+        f"dataset.classes names {len(set(classes))} classes in {len(classes)} entries; give two or more, each once",
+    )
+    for i, name in enumerate(classes):
+        _require(
+            re.fullmatch(LETTERS, name) is not None,
+            f"dataset.classes[{i}] is {quoted(name)}, and names of classes become names of files; use only letters, "
+            "digits, - and _",
+        )
     for name, classifier in run.classifiers.items():
-        seen, smallest = classifier.input_size or size, ARCHITECTURES[classifier.architecture].smallest_input
+        seen, smallest = classifier.input_size or size, classifier.traits.smallest_input
         _require(
             seen >= smallest,
-            f"classifiers.{name} sees images of {seen} pixels, too small for {classifier.architecture}; set its "
+            f"classifiers.{name} sees images of {seen} pixels, too small for {classifier.network}; set its "
             f"input_size to {smallest} or more",
         )
     _check_batches(run)
@@ -49,12 +62,16 @@ def _check_batches(run: Models) -> None:
     """Check that batches can be shared out, as far as it is known how many processes and images there are."""
     # Of other data, num_images is the most that are taken, and there may be fewer.
     images = run.dataset.num_images.train if isinstance(run.dataset, SportBallsData) else math.inf
-    trained = {f"classifiers.{name}": (c.training, c.architecture) for name, c in run.classifiers.items()}
-    for key, (training, architecture) in {"diffusion": (run.diffusion.training, None), **trained}.items():
+    unet = {"diffusion": (run.diffusion.training, None, False)}
+    trained = {
+        f"classifiers.{name}": (classifier.training, classifier.network, classifier.traits.normalizes_batches)
+        for name, classifier in run.classifiers.items()
+    }
+    for key, (training, network, normalizes_batches) in (unet | trained).items():
         if training is None:
             continue
         size, parts = min(training.batch_size, images), training.accumulation
-        if architecture is None and training.processes != "auto":
+        if network is None and training.processes != "auto":
             parts *= training.processes
         _require(
             size % parts == 0,
@@ -62,8 +79,8 @@ def _check_batches(run: Models) -> None:
             "and no more than dataset.num_images.train",
         )
         _require(
-            size // parts > 1 or architecture is None or not ARCHITECTURES[architecture].normalizes_batches,
-            f"{key}.training shows {architecture} one image at a time, and its batch normalization needs two; give a "
+            size // parts > 1 or not normalizes_batches,
+            f"{key}.training shows {network} one image at a time, and its batch normalization needs two; give a "
             "greater batch_size, or less accumulation",
         )
 

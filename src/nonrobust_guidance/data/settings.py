@@ -35,7 +35,7 @@ class Dataset(Protocol):
 
     @property
     def kind(self) -> str:
-        """Which class of `datasets.DATASETS` this is."""
+        """Which class of `datasets.DATASETS` this is; of one from a user's file, that class's name."""
         ...
 
     @property
@@ -79,7 +79,11 @@ class Dataset(Protocol):
 
 
 class OfDataset(Settings):
-    """What every kind of data has in common, and first."""
+    """What every kind of data has in common, and first.
+
+    A kind of data extends it by ``classes``, ``image_size``, ``num_images`` and `Dataset.open`, which are fields or
+    properties, and by whatever else its key in a run file may say.
+    """
 
     name: Name
     """Name of the folder under data/; runs of the same dataset share it and its checkpoints."""

@@ -127,12 +127,27 @@ def _write_arrays(folder: Path, manifest: Mapping[str, Any], examples: Iterable[
             name: np.empty(shape[1:], dtype) for name, (dtype, shape) in _layout(manifest, 0).items()
         }
         for example in examples:
+            _require_fit(example, rows["images"].shape, len(manifest["classes"]))
             for name, value in zip(_ARRAYS, example, strict=True):
                 rows[name][...] = value
                 files[name].write(rows[name].tobytes())
             labels.append(int(example.label))
         _write_headers(files, _layout(manifest, len(labels)))
     return labels
+
+
+def _require_fit(example: Example, shape: tuple[int, ...], num_classes: int) -> None:
+    """Refuse what the arrays would take and change: another dtype is cut, and a smaller image repeated."""
+    image = example.image
+    if image.dtype != np.uint8 or image.shape != shape:
+        raise UserError(
+            f"the dataset gives an image {image.dtype} {image.shape} where uint8 {shape} is needed; correct its example"
+        )
+    if not 0 <= example.label < num_classes:
+        raise UserError(
+            f"the dataset gives the label {example.label}, and its {num_classes} classes are 0 to {num_classes - 1}; "
+            "correct its example"
+        )
 
 
 def _write_headers(files: Mapping[str, BinaryIO], layout: Mapping[str, tuple[type, tuple[int, ...]]]) -> None:

@@ -23,14 +23,17 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.judge import Judge, JudgeObjective
+from nonrobust_guidance.models.networks import JUDGE, network_again
 from nonrobust_guidance.models.origins import TrainedClassifier
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
 from nonrobust_guidance.models.resuming import clear_state
-from nonrobust_guidance.models.settings import JUDGE
+from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
+from nonrobust_guidance.settings import Choice
+from nonrobust_guidance.settings.files import failure
 
 VALIDATION_BATCH = 256
 
@@ -88,8 +91,8 @@ def train_classifier(
 ) -> None:
     """Train a classifier on the training split and save it.
 
-    Writes ``config.json`` (architecture, classes, input_size, ...), ``model.safetensors`` and ``history.csv``. Nothing
-    is done where the folder holds this very training, unless it is to be replaced.
+    Writes ``config.json`` (architecture or network, classes, input_size, ...), ``model.safetensors`` and
+    ``history.csv``. Nothing is done where the folder holds this very training, unless it is to be replaced.
 
     Args:
         settings: its section, and the schedule if its images are noised.
@@ -100,15 +103,15 @@ def train_classifier(
         replace: whether another training there may be replaced.
 
     Raises:
-        UserError: if the data are missing or not what their manifest says, the architecture is unknown, or the folder
-            holds another training.
+        UserError: if the data are missing or not what their manifest says, the architecture is unknown or a network of
+            the user's own fails, or the folder holds another training.
     """
     manifest = data_folder / "manifest.json"
     if is_trained(output_folder, settings, manifest, replace=replace):
         return
     split = load_split(data_folder, "train")
     card = {
-        "architecture": settings.architecture,
+        **describe_network(settings),
         "classes": list(split.classes) + (["none of these"] if settings.is_judge else []),
         "factors": list(split.factor_names),
         "input_size": settings.input_size or split.images.shape[1],
@@ -117,6 +120,8 @@ def train_classifier(
     with torch.random.fork_rng():
         torch.manual_seed(settings.training.seed)
         model = build_from_card(card)
+    if settings.uses is not None:
+        require_logits_of(model, len(split.classes), split.images.shape[1], settings.uses)
     validate = None
     if settings.is_judge:
         objective: Objective = JudgeObjective(cast(Judge, model), split)
@@ -134,19 +139,72 @@ def train_classifier(
     clear_state(output_folder)
 
 
-def build_from_card(card: Mapping[str, Any]) -> nn.Module:
+def describe_network(settings: Classifier) -> dict[str, Any]:
+    """Return what ``config.json`` says of a network: its ``architecture``, or a user's own ``network``."""
+    return {"architecture": settings.architecture} if settings.uses is None else {"network": settings.uses.written}
+
+
+def build_from_card(card: Mapping[str, Any], source: str = "config.json") -> nn.Module:
     """Return the untrained model that a checkpoint's ``config.json`` describes; two classes share one logit.
 
+    Args:
+        card: its content.
+        source: where that was read, for messages.
+
     Raises:
-        UserError: if torchvision has no classification model of that name.
+        UserError: if torchvision has no classification model of that name, or a network of the user's own cannot be
+            built or is from a file that changed.
     """
-    architecture, num_classes = card["architecture"], len(card["classes"])
+    num_classes = len(card["classes"])
+    if "network" in card:
+        return with_preprocessing(build_own(network_again(card["network"], source), num_classes), card)
+    architecture = card["architecture"]
     if architecture == JUDGE:
         return Judge(num_classes, card["factors"])
     if architecture not in models.list_models(module=models):
         raise UserError(f"architecture '{architecture}' is neither {JUDGE} nor a torchvision classification model")
     num_logits = 1 if num_classes == 2 else num_classes
     return with_preprocessing(models.get_model(architecture, weights=None, num_classes=num_logits), card)
+
+
+def build_own(chosen: Choice, num_classes: int) -> nn.Module:
+    """Return the untrained network of a class in a user's file.
+
+    Raises:
+        UserError: if it fails, or returns something else.
+    """
+    file = chosen.name.rpartition(":")[0]
+    try:
+        network = chosen.make().build(num_classes)
+    except Exception as error:  # whatever the user's code raises
+        raise failure(error, file) from None
+    if not isinstance(network, nn.Module):
+        raise UserError(
+            f"{chosen.label}.build in {file} returns {type(network).__name__}; let it return a torch.nn.Module"
+        )
+    return network
+
+
+def require_logits_of(model: nn.Module, num_classes: int, image_size: int, chosen: Choice) -> None:
+    """Show a user's network two images before it is trained.
+
+    Raises:
+        UserError: if it has nothing to train, fails on them, or returns something else than their logits.
+    """
+    where = f"the network of {chosen.name}"
+    if not any(weight.requires_grad for weight in model.parameters()):
+        raise UserError(f"{where} has no weights to train; give it some")
+    model.eval()
+    try:
+        with torch.no_grad(), torch.random.fork_rng():
+            logits = model(torch.zeros(2, 3, image_size, image_size))
+    except ValueError as error:
+        raise UserError(f"{where} cannot be trained: {str(error).rstrip('.')}") from None
+    allowed = [(2, num_classes), *([(2, 1)] if num_classes == 2 else [])]
+    if logits.shape not in allowed:
+        raise UserError(
+            f"{where} returns {tuple(logits.shape)} for 2 images; let it return {' or '.join(map(str, allowed))}"
+        )
 
 
 def with_preprocessing(network: nn.Module, card: Mapping[str, Any]) -> Preprocessed:
@@ -158,13 +216,14 @@ def with_preprocessing(network: nn.Module, card: Mapping[str, Any]) -> Preproces
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """Return the module whose weights carry the names that torchvision gives them."""
+    """Return the module whose weights carry the names that torchvision, or a user's class, gives them."""
     return cast(nn.Module, model.network) if isinstance(model, Preprocessed) else model
 
 
 def save_classifier(network: nn.Module, card: Mapping[str, Any], folder: Path) -> None:
-    """Write ``model.safetensors``, with torchvision's names, and ``config.json``, the card."""
-    weights = network.state_dict()
+    """Write ``model.safetensors``, with the names that the network gives its weights, and ``config.json``, the card."""
+    # A copy of each: the format keeps no tensor twice that two names share.
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path))
     write_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
 
@@ -173,7 +232,7 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Modu
     """Read a checkpoint: a classifier in evaluation mode, without gradients, of images (B, 3, H, W) in [-1, 1].
 
     Raises:
-        UserError: if a file is missing, truncated or of another kind.
+        UserError: if a file is missing, truncated or of another kind, or that of a user's own network has changed.
     """
     card_path, weights_path = folder / "config.json", folder / "model.safetensors"
     for path in (card_path, weights_path):
@@ -181,7 +240,8 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Modu
             raise UserError(f"{path} is missing: {folder} is no complete classifier checkpoint; train or fetch it")
     try:
         card = json.loads(card_path.read_text())
-        model = build_from_card(card) if card["architecture"] == JUDGE else None
+        is_own = "network" in card or card["architecture"] == JUDGE
+        model = build_from_card(card, str(card_path)) if is_own else None
         num_classes = len(card["classes"])
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{card_path} does not describe a classifier ({error}); make the checkpoint again") from error
@@ -191,7 +251,7 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Modu
             require_logits(network, num_classes)
             model = with_preprocessing(network, card)
         else:
-            model.load_state_dict(load_file(weights_path))
+            network_of(model).load_state_dict(load_file(weights_path))
     except (SafetensorError, RuntimeError, ValueError, KeyError, TypeError) as error:
         first_line = str(error).splitlines()[0]
         raise UserError(f"{weights_path} does not hold this model's weights ({first_line}); make it again") from error
@@ -199,8 +259,8 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Modu
 
 
 def ready_to_guide(model: nn.Module) -> nn.Module:
-    """Return the classifier in evaluation mode, without gradients, batch normalization folded into convolutions."""
+    """Return the classifier in evaluation mode, without gradients, torchvision's batch normalization folded."""
     model.eval().requires_grad_(False)
-    if isinstance(model, Preprocessed):
+    if isinstance(model, Preprocessed) and model.of_torchvision:
         model.network = fuse(cast(nn.Module, model.network))
     return model

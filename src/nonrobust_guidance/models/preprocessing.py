@@ -35,8 +35,8 @@ class Preprocessed(CompositeClassifier):
         """Take the classifier, (H, W) or None, and mean and std (C, 1, 1), None for one that takes [-1, 1] itself."""
         super().__init__()
         self.network, self.size = network, size
-        of_torchvision = type(network).__module__.startswith("torchvision.models.")
-        self.layout = torch.channels_last if of_torchvision else torch.contiguous_format
+        self.of_torchvision = type(network).__module__.startswith("torchvision.models.")
+        self.layout = torch.channels_last if self.of_torchvision else torch.contiguous_format
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.noise_conditional = bool(getattr(network, "noise_conditional", False))

@@ -339,12 +339,12 @@ def convert_classifier(
         UserError: if the file does not hold the weights of the architecture, or tells other classes apart.
     """
     try:
-        network = load_torchvision_classifier(path, classifier.architecture)
+        network = load_torchvision_classifier(path, classifier.network)
         require_logits(network, len(classes))
     except ValueError as error:
         raise UserError(f"{key} cannot be used: {str(error).rstrip('.')}") from None
     card = {
-        "architecture": classifier.architecture,
+        "architecture": classifier.network,
         "classes": list(classes),
         "factors": [],
         "input_size": classifier.input_size or image_size,

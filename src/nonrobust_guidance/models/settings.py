@@ -4,14 +4,34 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import (
+    Field,
+    GetJsonSchemaHandler,
+    SerializationInfo,
+    WithJsonSchema,
+    model_serializer,
+    model_validator,
+)
+from pydantic import SerializerFunctionWrapHandler as Dumper
 from pydantic.functional_validators import PlainValidator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from nonrobust_guidance.data.settings import Dataset
+from nonrobust_guidance.models.networks import (
+    ARCHITECTURES,
+    FROM_FILE,
+    JUDGE,
+    NETWORK,
+    Architecture,
+    choose_network,
+    either_schema,
+)
 from nonrobust_guidance.models.sources import ClassifierSource, Source
-from nonrobust_guidance.settings import CARRIED_OUT, SettingError, Settings, absent
+from nonrobust_guidance.settings import CARRIED_OUT, Choice, SettingError, Settings, absent
+from nonrobust_guidance.settings.files import USES
 from nonrobust_guidance.settings.mistakes import WrongTypeError, shown
 from nonrobust_guidance.settings.types import (
     DIFFERENT,
@@ -29,8 +49,9 @@ from nonrobust_guidance.settings.types import (
 if TYPE_CHECKING:
     from nonrobust_guidance.schedule import Schedule
 
-JUDGE = "judge_cnn"
 _LEAST_ALPHA_BAR = 1e-60
+# Of a section here, and of the same with the schedule that noises its images; see `origins.TrainedClassifier`.
+_KEYS_OF_CLASSIFIERS = ("architecture", "input_size", "noised", "training", "source", "schedule")
 
 
 ChannelCount = Annotated[int, Number(whole=True, least=1, most=8192)]
@@ -179,40 +200,16 @@ class Diffusion(Settings):
         return self
 
 
-class Architecture(NamedTuple):
-    """A classifier's network.
-
-    Attributes:
-        smallest_input: side in pixels; smaller images are gone before the last layer.
-        normalizes_batches: whether its training needs two images at a time.
-    """
-
-    smallest_input: int = 8
-    normalizes_batches: bool = True
-
-
-ARCHITECTURES = {
-    JUDGE: Architecture(normalizes_batches=False),
-    "mobilenet_v3_small": Architecture(),
-    "mobilenet_v3_large": Architecture(),
-    "efficientnet_b0": Architecture(),
-    "resnet18": Architecture(),
-    "resnet34": Architecture(),
-    "resnet50": Architecture(),
-    "convnext_tiny": Architecture(smallest_input=32, normalizes_batches=False),
-    "densenet121": Architecture(smallest_input=29),
-    "vgg11_bn": Architecture(smallest_input=32),
-}
-
-
 class Classifier(Settings):
     """Trained here, with training, or published, with source."""
 
     architecture: Literal[
         "judge_cnn", "mobilenet_v3_small", "mobilenet_v3_large", "efficientnet_b0", "resnet18", "resnet34", "resnet50",
         "convnext_tiny", "densenet121", "vgg11_bn",
-    ]  # fmt: skip
+    ] | None = absent()  # fmt: skip
     """A torchvision network, or judge_cnn, which judges and never guides."""
+    uses: Annotated[Choice | None, NETWORK] = absent()
+    """In place of architecture path/to/file.py:Class, a dataclass with build(num_classes); its fields stand beside."""
     input_size: Annotated[Annotated[int, Number(whole=True, least=8, most=4096)] | None, OR_NULL] = None
     """Side in pixels to which images are resized first; null leaves them as they are."""
     noised: Flag
@@ -225,9 +222,45 @@ class Classifier(Settings):
         """Whether it judges, and so must never guide."""
         return self.architecture == JUDGE
 
+    @property
+    def network(self) -> str:
+        """The architecture, or the name of the class in its place."""
+        return self.uses.label if self.uses is not None else str(self.architecture)
+
+    @property
+    def traits(self) -> Architecture:
+        """What its network needs of its images."""
+        return FROM_FILE if self.architecture is None else ARCHITECTURES[self.architecture]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _choose_network(cls, raw: Any) -> Any:
+        """Take what stands beside ``uses`` and is no key of a classifier as the fields of the class that it names."""
+        if not isinstance(raw, Mapping) or USES not in raw or isinstance(raw[USES], Choice):
+            return raw
+        if "architecture" in raw:
+            raise SettingError("stands beside {section}.uses; remove one", "architecture")
+        return choose_network(raw, cls.model_fields, _KEYS_OF_CLASSIFIERS)
+
+    @model_serializer(mode="wrap")
+    def _put_fields_beside(self, dump: Dumper, info: SerializationInfo) -> dict[str, Any]:
+        dumped = self._leave_out(dump, info)
+        return {**dumped.pop(USES), **dumped} if USES in dumped else dumped
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """Describe both kinds, of an architecture and of a class in a file."""
+        reference = super().__get_pydantic_json_schema__(core, handler)
+        either_schema(handler.resolve_ref_schema(reference))
+        return reference
+
     @model_validator(mode="after")
     def _require_origin(self) -> Self:
+        if self.architecture is None and self.uses is None:
+            raise SettingError("is missing; add it, or uses with a class of yours", "architecture")
         _require_one_origin(self.source, training=self.training)
+        if self.source is not None and self.uses is not None:
+            raise SettingError(f"is for classifiers of torchvision; give {self.network} its training", "source")
         if self.source is not None and self.is_judge:
             raise SettingError(f"is for classifiers of torchvision; give a {JUDGE} its training", "source")
         if self.is_judge and self.training is not None and self.training.early_stopping is not None:

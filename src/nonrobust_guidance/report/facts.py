@@ -41,9 +41,9 @@ def count_images(results: Results) -> int:
 
 
 def describe_classifier(entry: Classifier) -> str:
-    """Return a classifier's architecture and training in words."""
+    """Return a classifier's network and training in words."""
     images = "noised" if entry.noised else "clean"
-    return f"{entry.architecture}, trained on {images} images{trained(entry)}"
+    return f"{entry.network}, trained on {images} images{trained(entry)}"
 
 
 def trained(entry: Classifier | Diffusion) -> str:

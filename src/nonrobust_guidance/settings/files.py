@@ -26,13 +26,14 @@ class Found(NamedTuple):
     sha256: str
 
 
-def load_class(where: str, needs: Sequence[str], expected: object = None) -> Found:
-    """Return a dataclass from a file.
+def load_class(where: str, needs: Sequence[str], expected: object = None, base: type | None = None) -> Found:
+    """Return a class from a file.
 
     Args:
         where: ``path/to/file.py:Class``.
-        needs: names of the methods that it must have.
+        needs: names of the methods that it must have, or, with a base, of fields and properties too.
         expected: SHA-256 of the file, None where any will do.
+        base: what it must extend; None asks for a dataclass.
 
     Raises:
         UserError: if the file or the class is missing, is none of that kind, or cannot be run.
@@ -50,17 +51,37 @@ def load_class(where: str, needs: Sequence[str], expected: object = None) -> Fou
     cls = getattr(_run(file, sha256), name, None)
     if not isinstance(cls, type):
         raise UserError(f"{file} has no class {name}; correct the name")
+    if base is None:
+        _require_dataclass(cls, file, needs)
+    else:
+        _require_extended(cls, file, needs, base)
+    return Found(cls, sha256)
+
+
+def _require_dataclass(cls: type, file: str, needs: Sequence[str]) -> None:
     if not dataclasses.is_dataclass(cls):
-        raise UserError(f"{name} in {file} is no dataclass; write @dataclass(frozen=True) above it")
+        raise UserError(f"{cls.__name__} in {file} is no dataclass; write @dataclass(frozen=True) above it")
     lacking = [method for method in needs if not callable(getattr(cls, method, None))]
     if lacking:
-        raise UserError(f"{name} in {file} has no method {lacking[0]}; add it")
-    return Found(cls, sha256)
+        raise UserError(f"{cls.__name__} in {file} has no method {lacking[0]}; add it")
+
+
+def _require_extended(cls: type, file: str, needs: Sequence[str], base: type) -> None:
+    name, parent = cls.__name__, base.__name__
+    if not issubclass(cls, base):
+        raise UserError(f"{name} in {file} does not extend {parent}; import that from {base.__module__}")
+    # A field without a default is no attribute of the class.
+    fields = getattr(cls, "model_fields", {})
+    lacking = [need for need in needs if need not in fields and not hasattr(cls, need)]
+    if lacking:
+        raise UserError(f"{name} in {file} has no {lacking[0]}; add it")
 
 
 def _run(file: str, sha256: str) -> object:
     """Return the module that a file is, run once for each content."""
-    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{sha256[:12]}"
+    # By its place too: it may read what lies beside it.
+    key = hashlib.sha256(f"{Path(file).resolve()} {sha256}".encode()).hexdigest()[:12]
+    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{key}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, file)
@@ -73,14 +94,21 @@ def _run(file: str, sha256: str) -> object:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[module_name]
-        said = error.msg if isinstance(error, SyntaxError) else str(error)
-        reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
-        raise UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it") from None
+        raise failure(error, file) from None
     return module
+
+
+def failure(error: Exception, file: str) -> UserError:
+    """Return what a user reads when code of their own file fails: where, and what Python says of it."""
+    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
+    return UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it")
 
 
 def _line(error: Exception, file: str) -> int | None:
     if isinstance(error, SyntaxError):
         return error.lineno
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if Path(frame.filename) == Path(file)]
+    # Python makes the name of a file absolute when it runs it.
+    frames, place = traceback.extract_tb(error.__traceback__), Path(file).resolve()
+    lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == place]
     return lines[-1] if lines else None

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from types import SimpleNamespace
-from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUndefinedAnnotation
@@ -22,8 +22,8 @@ from pydantic_core import CoreSchema, core_schema
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.settings.base import Settings, as_written
 from nonrobust_guidance.settings.files import USES, USES_SHA256, Found, load_class
-from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, instead, shown
-from nonrobust_guidance.settings.types import Flag, Number, Words
+from nonrobust_guidance.settings.mistakes import SettingError, UnknownKeyError, WrongTypeError, instead, shown
+from nonrobust_guidance.settings.types import Digest, Flag, Number, Words
 
 # Within what a table keeps of a whole number, and float32 of another one with room for a product and a square.
 _WHOLE = Annotated[int, Number(whole=True, least=-9007199254740991, most=9007199254740991)]
@@ -64,7 +64,9 @@ class OneOf:
         key: under which the name stands.
         given: fields that the run gives, and the file does not.
         bare: whether the name alone stands for a class with its defaults.
-        needs: methods that a class from a user's file must have; none lets no such class in.
+        needs: what a class from a user's file must have, as `load_class` takes it; empty lets no such class in.
+        base: what such a class must extend; None asks for a dataclass.
+        beside: keys of the section around that stand with the class's own, for what a message suggests.
     """
 
     classes: Mapping[str, type]
@@ -72,6 +74,8 @@ class OneOf:
     given: tuple[str, ...] = ()
     bare: bool = False
     needs: tuple[str, ...] = ()
+    base: type | None = None
+    beside: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
         """Hash by identity, for pydantic keeps markers in sets."""
@@ -104,13 +108,20 @@ class OneOf:
             return cls.model_validate(raw)
         return self._choose(name, cls, {key: value for key, value in raw.items() if key != self.key}, {self.key: name})
 
-    def _from_file(self, raw: Mapping[str, Any]) -> Choice:
-        found, where = load_for_setting(raw, self.needs), raw[USES]
+    def _from_file(self, raw: Mapping[str, Any]) -> Any:
+        found, where = load_for_setting(raw, self.needs, self.base), raw[USES]
+        if issubclass(found.cls, Settings):
+            named = {self.key: found.cls.__name__, **raw, USES_SHA256: found.sha256}
+            return from_file(found.cls, self.key).model_validate(named)
         arguments = {key: value for key, value in raw.items() if key not in (USES, USES_SHA256)}
         return self._choose(where, found.cls, arguments, {USES: where, USES_SHA256: found.sha256})
 
     def _choose(self, name: str, cls: type, raw: Mapping[str, Any], head: dict[str, Any]) -> Choice:
-        section = section_of(cls, self.given).model_validate(raw)
+        fields = section_of(cls, self.given)
+        for key in raw:
+            if key not in fields.model_fields:
+                raise UnknownKeyError(str(key), [*fields.model_fields, *self.beside])
+        section = fields.model_validate(raw)
         arguments = {
             key: getattr(section, key) for key in type(section).model_fields if key in section.model_fields_set
         }
@@ -131,12 +142,19 @@ class OneOf:
             section: Any = cls if Settings in cls.__mro__ else section_of(cls, self.given)
             kinds.append(schema_of_kind(section, {self.key: name}, handler))
         if self.needs:
-            kinds.append(schema_of_file())
+            kinds.append(schema_of_file(self.base))
         return {"oneOf": kinds + ([{"enum": list(self.classes)}] if self.bare else [])}
 
 
-def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str]) -> Found:
-    """Return the class that a section's `USES` names, which must have these methods.
+@cache
+def from_file(cls: type[Settings], key: str) -> type[Settings]:
+    """Return a section from a user's file with the keys that say which file, and its class's name under ``key``."""
+    fields: dict[str, Any] = {key: (Literal[cls.__name__], ...), USES: (Words, ...), USES_SHA256: (Digest, ...)}
+    return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, __module__=cls.__module__, **fields)
+
+
+def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str], base: type | None = None) -> Found:
+    """Return the class that a section's `USES` names, as `load_class` takes it.
 
     Raises:
         SettingError: if the file or the class cannot be used.
@@ -145,7 +163,7 @@ def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str]) -> Found:
     if not isinstance(where, str):
         raise SettingError(str(WrongTypeError(where, "a text")), USES)
     try:
-        return load_class(where, needs, raw.get(USES_SHA256))
+        return load_class(where, needs, raw.get(USES_SHA256), base)
     except UserError as mistake:
         raise SettingError(f"cannot be used: {mistake}", USES) from None
 
@@ -161,11 +179,16 @@ def schema_of_kind(section: Any, named: Mapping[str, str], handler: GetJsonSchem
     return reference
 
 
-def schema_of_file() -> JsonSchemaValue:
+def file_schema(base: type | None = None) -> JsonSchemaValue:
+    """Return the JSON schema of what names a class in a user's file."""
+    kind = "a dataclass" if base is None else f"which extends {base.__name__}"
+    says = f"path/to/file.py:Class, {kind}; its fields stand beside."
+    return {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
+
+
+def schema_of_file(base: type | None = None) -> JsonSchemaValue:
     """Return the JSON schema of a section whose class is in a user's file."""
-    says = "path/to/file.py:Class, a dataclass; its fields stand beside."
-    file = {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
-    return {"type": "object", "properties": {USES: file}, "required": [USES]}
+    return {"type": "object", "properties": {USES: file_schema(base)}, "required": [USES]}
 
 
 @cache
