@@ -128,7 +128,6 @@ def test_a_second_call_does_nothing(finished):
 @pytest.mark.parametrize(
     ("override", "jobs"),
     [
-        ("sampling={batch_size: 3}", {}),
         (
             # The middle one of the scales is followed: 3 in place of 1.
             "sampling={methods: {robust_xt: {scales: [1, 3, 10]}}}",
@@ -277,6 +276,10 @@ def assert_one_sentence(run: subprocess.CompletedProcess[str], path: Path) -> No
     sentence = run.stderr.splitlines()[-1]
     assert sentence.startswith("error: ")
     assert str(path) in sentence
+
+
+def test_what_changes_no_result_reruns_nothing(finished):
+    assert plan(finished, "sampling={batch_size: 3, shard_size: 100}") == {}
 
 
 def test_snakemake_reports_on_a_run(finished):

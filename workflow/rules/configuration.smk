@@ -42,6 +42,9 @@ def read_config():
 
 RUN, REPLACED = read_config()
 
+# The captions of Snakemake's own report read it.
+config = RUN.resolved()
+
 METHODS = RUN.sampling.methods
 GUIDED = list(RUN.sampling.guided)
 UNGUIDED = [name for name in METHODS if name not in GUIDED]
