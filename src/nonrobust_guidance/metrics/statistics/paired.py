@@ -88,8 +88,8 @@ def share_difference(
     Args:
         strata: the pairs for each of K targets, of all seeds.
         weights: of the strata; equal when left out.
-        correlations: between the strata (K, K), from `correlate`. Left out, the strata are taken as independent. Sample
-            i has the same x_T for every target too, so that is an assumption wherever the outcomes are at hand.
+        correlations: between the strata (K, K), from `correlate` of one's outcomes minus the other's. Independent when
+            left out, which is an assumption: sample i starts from the same x_T for every target too.
         level: coverage, in (0, 1).
 
     Raises:
@@ -114,17 +114,6 @@ def variance_at(delta: Array, n: Array, one: Array, other: Array) -> Array:
     c = -other * delta * (1 - delta)
     q = (np.sqrt((b * b - 8 * n * c).clip(min=0)) - b) / (4 * n)
     return (2 * q + delta * (1 - delta)) / n
-
-
-def correlate(one: Outcomes, other: Outcomes) -> Array:
-    """Return the correlations (K, K) between targets of the differences of outcomes (K, N), 0 where one is constant."""
-    differences = one.astype(float) - other.astype(float)
-    centred = differences - differences.mean(axis=1, keepdims=True)
-    lengths = np.sqrt(np.square(centred).sum(axis=1))
-    units = centred / np.where(lengths > 0, lengths, 1.0)[:, None]
-    found = units @ units.T
-    np.fill_diagonal(found, 1.0)
-    return found
 
 
 class Compared(NamedTuple):

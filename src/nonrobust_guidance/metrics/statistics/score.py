@@ -1,4 +1,4 @@
-"""Score intervals of a share, or of a difference of shares, averaged over strata such as targets."""
+"""Score intervals of shares, of their means over strata such as targets, and of mean probabilities."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.stats import t as student
 
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
 
@@ -93,3 +94,42 @@ def mean_share(
     if counts.shape != n.shape or np.any(n < 1) or np.any(counts < 0) or np.any(counts > n):
         raise ValueError(f"{successes} successes of {trials} trials have no interval; give 0 .. n of at least one.")
     return score_interval(counts / n, lambda p: p * (1 - p) / n, (0.0, 1.0), weights, correlations, level)
+
+
+def mean_probability(mean: float, deviation: float, n: int, level: float = LEVEL) -> Interval:
+    """Return the mean of n numbers in [0, 1] with Wilson's interval at their effective n (Korn & Graubard 1998).
+
+    That is the n at which a share would have the mean's variance, ``n m (1 - m) / s^2``, times the square of the
+    normal over Student's quantile. The normal interval about a mean near 0 or 1 reaches too little towards the middle.
+
+    Args:
+        mean: m, in [0, 1].
+        deviation: standard deviation with divisor n, as the tables have it.
+        n: numbers, at least 2.
+        level: coverage, in (0, 1).
+
+    Raises:
+        ValueError: if there are too few numbers or the mean is none of numbers in [0, 1].
+    """
+    if n < 2 or not 0 <= mean <= 1:
+        raise ValueError(f"A mean of {n} probabilities that is {mean:g} has no interval; give two in [0, 1] at least.")
+    tail = (1 + level) / 2
+    widened = (float(student.ppf(tail, n - 1)) / NormalDist().inv_cdf(tail)) ** 2 / (n - 1)
+    spread = mean * (1 - mean)
+    # Numbers that are all 0 or all 1 say as much as n trials do.
+    ratio = deviation**2 / spread if spread else 1.0
+    return score_interval(np.array([mean]), lambda p: p * (1 - p) * ratio * widened, (0.0, 1.0), level=level)
+
+
+def correlate(values: Array) -> Array:
+    """Return the correlations (K, K) between targets of what is measured of sample i for each, values (K, N).
+
+    Sample i starts from the same x_T for every target, so means over samples of different targets are not independent.
+    A target whose values are all the same correlates with none.
+    """
+    centred = values - values.mean(axis=1, keepdims=True)
+    lengths = np.sqrt(np.square(centred).sum(axis=1))
+    units = centred / np.where(lengths > 0, lengths, 1.0)[:, None]
+    correlations = units @ units.T
+    np.fill_diagonal(correlations, 1.0)
+    return correlations
