@@ -81,9 +81,9 @@ def share_difference(
     """Return the one's share minus the other's, averaged over strata such as targets, with its score interval.
 
     For one stratum it is Tango's (1998, Statistics in Medicine 17:891), which holds 0 exactly where McNemar's test
-    without continuity correction does not reject. It was taken over Newcombe's hybrid (1998, Statistics in Medicine
-    17:2635), which covers as well from n = 64 on and less well for large differences of few pairs. Over strata the
-    variances are summed at a common shift (see `score_interval`).
+    without continuity correction does not reject. Newcombe's hybrid (1998, Statistics in Medicine 17:2635) covers as
+    well from n = 64 on, but less well for large differences of few pairs. Over strata the variances are summed at a
+    common shift (see `score_interval`).
 
     Args:
         strata: the pairs for each of K targets, of all seeds.
@@ -128,8 +128,8 @@ def compare(one: Statistic, other: Statistic, n: int, resamples: int, seed: int,
 
     The same rows are drawn on both sides, so what both owe to their common noise cancels. The interval is Student's
     with the bootstrap's standard error, and that of the ratio is Fieller's (1954) with the bootstrap's variances and
-    covariance: it holds the ratios r for which the interval of ``one - r other`` holds 0. So it holds 1 exactly where
-    the difference holds 0. Logarithms of replicates do not cover, for each replicate is biased once more than the
+    covariance: it holds the ratios r for which the interval of ``one - r other`` holds 0. Where it has
+    ends it holds 1 exactly if the difference holds 0. Logarithms of replicates do not cover, for each replicate is biased once more than the
     estimate and varies too little in proportion.
 
     What is covered is the difference and the ratio of what the two are on average AT THIS n. A Frechet distance of n
