@@ -3,25 +3,33 @@ from snakemake.utils import min_version
 min_version("9.27")
 
 
-# A run file is complete: it stands in for the default and is not merged over it.
+# Snakemake merges --configfile over this one. A run file is complete, so the default is read only without one.
 if not workflow.configfiles:
 
     configfile: f"{workflow.basedir}/config/default.yaml"
 
 
-# Says on what requirements.lock is installed; unless asked otherwise, jobs run in Snakemake's own environment.
+# The image that requirements.lock installs on. Jobs use Snakemake's own environment unless a container is asked for.
 container: "docker://python:3.11"
 
 
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/common.smk"
+include: "workflow/rules/configuration.smk"
+include: "workflow/rules/processes.smk"
+include: "workflow/rules/paths.smk"
+include: "workflow/rules/wildcards.smk"
+include: "workflow/rules/settings.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/trainings.smk"
 include: "workflow/rules/starting.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/sampling.smk"
+include: "workflow/rules/distances.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/gradients.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -34,7 +42,7 @@ rule all:
         f"{RESULTS}/report/index.html",
 
 
-# By the name of a stage one gets what it makes.
+# A target for each stage, which makes all of the stage's files.
 rule data:
     input:
         rules.prepare_data.output,

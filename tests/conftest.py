@@ -132,7 +132,7 @@ class FakeRun:
             path = cell.path(folder / "samples")
             path.parent.mkdir(parents=True, exist_ok=True)
             shade = np.full((n, 8, 8, 3), 10 * len(rows) % 256, dtype=np.uint8)
-            np.savez(path, shade)
+            np.save(path, shade)
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False, float_format="%.6g")
         cls.noise_table(cls.NOISE).to_csv(folder / "noise_accuracy.csv", index=False)

@@ -12,13 +12,16 @@ LARGE = (".parquet", ".safetensors", ".bin")
 class LocalHub:
     """Repositories by (kind, name), each a list of commits, each the content of files by name.
 
-    ``served`` replaces what is sent of a file, as a damaged download would; ``requests`` is what was asked for.
+    ``served`` replaces what is sent of a file, as a damaged download would. After ``breaks_after`` bytes of the next
+    file its connection closes. ``requests`` is what was asked for, ``starts`` the byte from which each file was sent.
     """
 
     def __init__(self):
         self.repositories: dict[tuple[str, str], list[dict[str, bytes]]] = {}
         self.served: dict[str, bytes] = {}
+        self.breaks_after: int | None = None
         self.requests: list[str] = []
+        self.starts: list[int] = []
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": self}))
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -82,12 +85,26 @@ class _Handler(BaseHTTPRequestHandler):
             headers = {"X-Repo-Commit": found[0], "ETag": f'"{etag}"'}
             if "lfs" in described:
                 headers |= {"X-Linked-Etag": f'"{etag}"', "X-Linked-Size": str(len(content))}
-            self.answer(self.hub.served.get("/".join(file), content), headers=headers)
+            self.answer_from(self.start(), self.hub.served.get("/".join(file), content), headers)
 
-    def answer(self, content: bytes | None, error: str = "EntryNotFound", headers: dict[str, str] | None = None):
-        self.send_response(200 if content is not None else 404)
-        for key, value in (headers or {}).items():
+    def start(self) -> int:
+        return int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
+
+    def answer_from(self, start: int, content: bytes, headers: dict[str, str]):
+        """Send a file from a byte on, and break off where the hub was told to."""
+        if self.command == "GET":
+            self.hub.starts.append(start)
+        self.send_response(206 if start else 200)
+        for key, value in {**headers, "Content-Length": str(len(content) - start)}.items():
             self.send_header(key, value)
+        self.end_headers()
+        if self.command == "GET":
+            stop, self.hub.breaks_after = self.hub.breaks_after, None
+            self.wfile.write(content[start:stop])
+            self.close_connection = stop is not None
+
+    def answer(self, content: bytes | None, error: str = "EntryNotFound"):
+        self.send_response(200 if content is not None else 404)
         if content is None:
             self.send_header("X-Error-Code", error)
         self.send_header("Content-Length", str(len(content or b"")))

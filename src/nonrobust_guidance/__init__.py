@@ -10,9 +10,13 @@ if TYPE_CHECKING:
     from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
     from nonrobust_guidance.guidance.method import Guidance
     from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, chain
+    from nonrobust_guidance.models.augmentation import augmented
+    from nonrobust_guidance.models.ensemble import ensemble
     from nonrobust_guidance.models.preprocessing import preprocess
+    from nonrobust_guidance.models.smoothing import smoothed
     from nonrobust_guidance.models.weights import load_torchvision_classifier
     from nonrobust_guidance.sampling.pipeline import GuidedPipeline
+    from nonrobust_guidance.sampling.rejection import Rejection
     from nonrobust_guidance.sampling.sample import sample
     from nonrobust_guidance.sampling.samplers import DDIM, DDPM, DPMSolver
     from nonrobust_guidance.sampling.trajectory import Step, trajectory
@@ -32,12 +36,16 @@ __all__ = [
     "Identity",
     "NonFiniteGradientError",
     "Normalize",
+    "Rejection",
     "Schedule",
     "Step",
+    "augmented",
     "chain",
+    "ensemble",
     "load_torchvision_classifier",
     "preprocess",
     "sample",
+    "smoothed",
     "trajectory",
 ]
 
@@ -55,12 +63,16 @@ _HOME = {
     "Identity": "guidance.stabilizers",
     "NonFiniteGradientError": "guidance.classifier",
     "Normalize": "guidance.stabilizers",
+    "Rejection": "sampling.rejection",
     "Schedule": "schedule",
     "Step": "sampling.trajectory",
+    "augmented": "models.augmentation",
     "chain": "guidance.stabilizers",
+    "ensemble": "models.ensemble",
     "load_torchvision_classifier": "models.weights",
     "preprocess": "models.preprocessing",
     "sample": "sampling.sample",
+    "smoothed": "models.smoothing",
     "trajectory": "sampling.trajectory",
 }
 

@@ -118,7 +118,7 @@ def draw_samples(args: argparse.Namespace) -> None:
 def merge_shards(args: argparse.Namespace) -> None:
     """Put the shards of a cell into one file of samples."""
     from nonrobust_guidance.records.cards import merge_cards
-    from nonrobust_guidance.sampling.shards import merge_shards
+    from nonrobust_guidance.sampling.files import merge_shards
 
     merge_shards(args.shards, args.output)
     merge_cards(

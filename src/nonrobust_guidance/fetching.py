@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -13,8 +14,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote, urlsplit
-
-from tqdm import tqdm
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import naming, write_atomically
@@ -137,11 +136,13 @@ def fetch_repository(
             require_inside(file.path, where)
         require_space(folder, sum(file.size for file in chosen if not (folder / file.path).exists()), where)
         with naming(folder):
-            for file in tqdm(chosen, desc=f"fetch {repository}", unit="file"):
-                hub.hf_hub_download(repository, file.path, revision=commit, repo_type=kind, local_dir=folder)
+            # Patterns in which every sign means itself.
+            names = [glob.escape(file.path) for file in chosen]
+            hub.snapshot_download(repository, revision=commit, repo_type=kind, allow_patterns=names, local_dir=folder)
+        # If the hub goes away by now, the library leaves the folder as it is and only warns: a file may be missing.
+        sha256 = {file.path: _checked_sha256(folder / file.path, file, where) for file in chosen}
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{where} cannot be fetched ({_first_line(error)}); {by_hand}") from None
-    sha256 = {file.path: _checked_sha256(folder / file.path, file, where) for file in chosen}
     return Origin({"repository": repository}, commit, sha256)
 
 

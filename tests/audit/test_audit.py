@@ -234,7 +234,7 @@ def test_every_kind_of_tampering_is_named(again: Path, tmp_path: Path) -> None:
     files = [
         DATA / "checkpoints/robust/model.safetensors",
         DATA / "train/images.npy",
-        Path("results/tiny/samples/robust_x0/scale-1/seed-0/baseball.npz"),
+        Path("results/tiny/samples/robust_x0/scale-1/seed-0/baseball.npy"),
         Path("results/tiny/scores/unguided.csv"),
         Path("published/tiny/noise_accuracy.csv"),
     ]
@@ -280,16 +280,16 @@ def test_a_number_is_traced_and_made_again(again: Path, tmp_path: Path) -> None:
     for model in ("diffusion", "robust", "judge"):
         assert f"{DATA}/checkpoints/{model}/" in before
     assert "logs/draw_samples/robust_x0_scale-1_seed-0.log" in before
-    sample = directory / "results/tiny/samples/robust_x0/scale-1/seed-0/baseball.npz"
+    sample = directory / "results/tiny/samples/robust_x0/scale-1/seed-0/baseball.npy"
     content = sample.read_bytes()
     flip(sample)
     assert f"{sample.relative_to(directory)} sha256" in before
     assert "CHANGED since" in call(directory, *package("trace", *CONFIG, *TRACED))
-    others = {path: path.stat().st_mtime_ns for path in (directory / "results/tiny").rglob("*.npz")}
+    others = {path: path.stat().st_mtime_ns for path in (directory / "results/tiny").rglob("*.npy")}
     assert call(directory, *package("trace", *CONFIG, *TRACED, "--remake")).endswith("made again: bit-equal\n")
     assert sample.read_bytes() == content
     made = {path for path, age in others.items() if path.stat().st_mtime_ns != age}
-    assert made == set(sample.parent.glob("*.npz"))
+    assert made == set(sample.parent.glob("*.npy"))
 
 
 def test_a_cell_that_the_run_has_not_is_answered_in_one_sentence(again: Path) -> None:

@@ -92,14 +92,14 @@ def test_settings_that_are_no_json_are_written_as_text(tmp_path):
 
 def test_the_card_of_shards_is_theirs_for_the_whole(tmp_path):
     for name in ("0-2", "2-4", "whole"):
-        (tmp_path / f"{name}.npz").write_text(name)
+        (tmp_path / f"{name}.npy").write_text(name)
     for name in ("0-2", "2-4"):
-        write_card(tmp_path / f"{name}.json", {"scale": 3}, {"guide": "abc"}, [f"{name}.npz"])
+        write_card(tmp_path / f"{name}.json", {"scale": 3}, {"guide": "abc"}, [f"{name}.npy"])
     shards = [tmp_path / "0-2.json", tmp_path / "2-4.json"]
-    merge_cards(shards, tmp_path / "whole.json", "whole.npz")
+    merge_cards(shards, tmp_path / "whole.json", "whole.npy")
     card = read_card(tmp_path / "whole.json")
-    assert card["sha256"] == {"whole.npz": hashlib.sha256(b"whole").hexdigest()}
+    assert card["sha256"] == {"whole.npy": hashlib.sha256(b"whole").hexdigest()}
     assert (card["configuration"], card["inputs"]) == ({"scale": 3}, {"guide": "abc"})
-    write_card(shards[1], {"scale": 4}, {"guide": "abc"}, ["2-4.npz"])
+    write_card(shards[1], {"scale": 4}, {"guide": "abc"}, ["2-4.npy"])
     with pytest.raises(UserError, match=r"2-4\.json was made from other settings"):
-        merge_cards(shards, tmp_path / "whole.json", "whole.npz")
+        merge_cards(shards, tmp_path / "whole.json", "whole.npy")

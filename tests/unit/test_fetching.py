@@ -45,9 +45,37 @@ def test_only_what_is_needed_is_downloaded_and_only_once(hub, tmp_path):
     assert not (tmp_path / "weights.safetensors").exists()
     hub.requests.clear()
     fetch(hub, tmp_path)
-    assert [r for r in hub.requests if r.startswith("GET owner")] == [
+    assert {r for r in hub.requests if r.startswith("GET owner")} == {
         f"GET owner/model/resolve/{hub.commit('model', 'owner/model', 0)}/{name}" for name in list(FILES)[1:]
-    ]
+    }
+
+
+def test_a_name_is_no_pattern(hub, tmp_path):
+    hub.add("model", "owner/model", {"a[12].json": b"1", "a1.json": b"2", "b*.json": b"3", "bc.json": b"4"})
+    fetch(hub, tmp_path, select=lambda names: ["a[12].json", "b*.json"])
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["a[12].json", "b*.json"]
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_stopped(hub, tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 100)
+    content = bytes(range(250)) * 4
+    hub.add("model", "owner/model", {"weights.safetensors": content})
+    hub.breaks_after = 350
+    fetch(hub, tmp_path)
+    assert (tmp_path / "weights.safetensors").read_bytes() == content
+    assert hub.starts == [0, 300]
+
+
+def test_a_repository_that_goes_away_after_its_listing_leaves_one_sentence(hub, tmp_path):
+    hub.add("model", "owner/model", FILES)
+    (tmp_path / "of-an-earlier-fetch").touch()
+
+    def select_and_remove(names):
+        hub.repositories.clear()
+        return list(names)
+
+    with pytest.raises(UserError, match=r"cannot be fetched \(.*config\.json.*\); put it there by hand$"):
+        fetch(hub, tmp_path, select=select_and_remove)
 
 
 def test_a_revision_is_the_one_that_was_asked_for(hub, tmp_path):

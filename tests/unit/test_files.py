@@ -28,7 +28,7 @@ from nonrobust_guidance.models.diffusion import build_unet, save_diffusion
 from nonrobust_guidance.models.resuming import STATE_FILE, TrainingState
 from nonrobust_guidance.models.training import write_history
 from nonrobust_guidance.sampling.draw import Parts
-from nonrobust_guidance.sampling.shards import save_samples
+from nonrobust_guidance.sampling.files import save_samples
 
 LIMIT = 20_000
 SETTINGS = {
@@ -71,7 +71,7 @@ UNET = {"attention_levels": [], "attention_head_dim": 8}
 WRITERS = {
     "prepared.npy": lambda path: prepare_data(SETTINGS, path),
     "part.npy": lambda path: Parts(path, "origin").save(range(30), IMAGES),
-    "samples.npz": lambda path: save_samples(path, [IMAGES]),
+    "samples.npy": lambda path: save_samples(path, [IMAGES]),
     STATE_FILE: save_state,
     "unet": save_unet,
     "classifier": lambda path: save_classifier(build_from_card(CARD), CARD, path),

@@ -63,13 +63,13 @@ def test_inception_is_clean_fid_on_the_same_files(detector: Path, tmp_path: Path
     folders = saved(one, tmp_path / "one"), saved(two, tmp_path / "two")
     options = {"mode": "clean", "num_workers": 0, "device": CPU, "verbose": False}
     extractor = load_extractor("inception", detector)
-    ours = extractor.extract(one)
+    ours = extractor.embed(one)
     assert ours.shape == (60, 2048)
     np.testing.assert_allclose(ours, get_folder_features(folders[0], network, **options), rtol=1e-4, atol=1e-5)
     # The whole of it on a part of the features: with all 2048 clean-fid takes half a minute for a matrix root.
     part = slice(None, None, 64)
     expected = compute_fid(*folders, custom_feat_extractor=lambda x: network(x)[:, part], **options)
-    distance = frechet_distance(*(Gaussian.fit(features[:, part]) for features in (ours, extractor.extract(two))))
+    distance = frechet_distance(*(Gaussian.fit(features[:, part]) for features in (ours, extractor.embed(two))))
     assert distance == pytest.approx(expected, rel=1e-4)
 
 
@@ -98,7 +98,7 @@ def test_torchvision_inception_is_torcheval(torchvision_weights: Path, state_dic
     for images, is_real in ((one, False), (two, True)):
         metric.update(torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255, is_real=is_real)
     extractor = load_extractor("torchvision_inception", torchvision_weights)
-    ours = [extractor.extract(images) for images in (one, two)]
+    ours = [extractor.embed(images) for images in (one, two)]
     assert ours[0].shape == (5, 2048)
     np.testing.assert_allclose(ours[0].sum(axis=0), metric.fake_sum, rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(ours[1].T @ ours[1], metric.real_cov_sum, rtol=1e-3, atol=1e-4)
@@ -118,9 +118,12 @@ def test_resizing_is_what_sets_them_apart(detector: Path, torchvision_weights: P
 
 def test_batches_and_threads_change_nothing(detector: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = photographs(7, 0)
-    together = load_extractor("inception", detector).extract(images)
+    extractor = load_extractor("inception", detector)
+    together = extractor.embed(images)
     monkeypatch.setattr(extractors, "BATCH_SIZE", 3)
-    np.testing.assert_allclose(load_extractor("inception", detector).extract(images), together, rtol=1e-4, atol=1e-6)
+    parts = list(extractor.stream(images))
+    assert [len(part) for part in parts] == [3, 3, 1]
+    np.testing.assert_allclose(np.concatenate(parts), together, rtol=1e-4, atol=1e-6)
 
 
 def test_other_weights_are_refused_before_they_are_opened(detector: Path, torchvision_weights: Path) -> None:

@@ -59,7 +59,7 @@ def floors(judge: nn.Module, balls: dict[str, dict[str, Images]], references: di
 
 
 def fit(judge: nn.Module, images: Images) -> Gaussian:
-    return Gaussian.fit(judge_extractor(judge).extract(images))
+    return Gaussian.fit(np.concatenate([*judge_extractor(judge).stream(images)]))
 
 
 def shifted(images: Images, shift: np.ndarray) -> Images:

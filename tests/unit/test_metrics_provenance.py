@@ -46,7 +46,7 @@ def test_every_row_names_the_hashes_behind_it(config, run):
     assert table[key].equals(metrics[key])
     assert table["scale"].astype(float).equals(metrics["scale"].astype(float))
     row = table[(table["method"] == "weak_adam") & (table["target"] == "ball")].iloc[0]
-    samples = (run / "samples/weak_adam/scale-0.1/seed-0/ball.npz").read_bytes()
+    samples = (run / "samples/weak_adam/scale-0.1/seed-0/ball.npy").read_bytes()
     assert row["samples"] == hashlib.sha256(samples).hexdigest()[:12]
     assert (row["guide"], row["judge"], row["data"]) == (("weak" * 20)[:12], "j" * 12, "m" * 12)
     free = table[table["method"] == "free"]
@@ -57,8 +57,8 @@ def test_every_row_names_the_hashes_behind_it(config, run):
 
 
 def test_samples_that_were_swapped_before_they_were_scored_are_named(config, run):
-    path = run / "samples/weak_adam/scale-0.1/seed-0/ball.npz"
-    write_card(path.with_suffix(".json"), {}, {"diffusion": "d" * 64}, ["cup.npz"])
-    with pytest.raises(UserError, match=r"ball\.npz was changed between drawing and scoring"):
+    path = run / "samples/weak_adam/scale-0.1/seed-0/ball.npy"
+    write_card(path.with_suffix(".json"), {}, {"diffusion": "d" * 64}, ["cup.npy"])
+    with pytest.raises(UserError, match=r"ball\.npy was changed between drawing and scoring"):
         gather_provenance(config, run / "scores", run / "samples", run / "provenance.csv")
     assert not (run / "provenance.csv").exists()

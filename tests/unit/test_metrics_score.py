@@ -107,7 +107,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for cell in list_cells(CONFIG):
         path = cell.path(tmp_path / "samples")
         path.parent.mkdir(parents=True, exist_ok=True)
-        np.savez(path, images(1, 1, 2) if cell.method.name == "weak_x0" else images(0, 1, 2, 0))
+        np.save(path, images(1, 1, 2) if cell.method.name == "weak_x0" else images(0, 1, 2, 0))
     return tmp_path
 
 
@@ -129,8 +129,8 @@ def row_of(table: pd.DataFrame, **where: Any) -> pd.Series:
 def test_cells_are_methods_by_scales_by_seeds_by_targets() -> None:
     cells = list_cells(CONFIG)
     assert len(cells) == (1 + 2 + 1) * 2 * 2
-    assert cells[0].path(Path("s")) == cells[1].path(Path("s")) == Path("s/free/scale-0/seed-0/any.npz")
-    assert cells[-1].path(Path("s")) == Path("s/weak_x0/scale-0.03/seed-7/ball.npz")
+    assert cells[0].path(Path("s")) == cells[1].path(Path("s")) == Path("s/free/scale-0/seed-0/any.npy")
+    assert cells[-1].path(Path("s")) == Path("s/weak_x0/scale-0.03/seed-7/ball.npy")
     free, strong, weak = list_methods(CONFIG)
     assert (free.guided, strong.robust, weak.robust) == (False, True, False)
     assert (strong.stabilizer, strong.objective) == ("", "log_prob")
@@ -191,7 +191,7 @@ def test_each_feature_space_has_its_own_columns(run: Path, detector: Path, monke
     assert (row[alone.index[:-1]] == alone[alone.index[:-1]]).all()
     # Features of one-coloured images are straight lines of the colour, cut off at zero.
     extractor = load_fewer("inception", run / "weights" / detector.name)
-    ours, cups = (Gaussian.fit(extractor.extract(images(*values))) for values in ((0, 1, 2, 0), (0, 1, 2)))
+    ours, cups = (Gaussian.fit(extractor.embed(images(*values))) for values in ((0, 1, 2, 0), (0, 1, 2)))
     shift, spread = ours.mean - cups.mean, np.sqrt(np.trace(ours.covariance)) - np.sqrt(np.trace(cups.covariance))
     assert row.fid_conditional == pytest.approx(shift @ shift + spread**2, rel=1e-2)
     assert {"fid", "fid_low", "fid_conditional_real", "kid_conditional_high", "coverage_inception"} <= set(row.index)
@@ -255,16 +255,16 @@ def test_batches_do_not_change_a_row(run: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"), [((0,), "holds a single image"), (None, "is missing"), ("foreign", "no .npz archive")]
+    ("values", "sentence"), [((0,), "holds a single image"), (None, "is missing"), ("foreign", "no array of numbers")]
 )
 def test_bad_samples_are_named_and_nothing_is_written(run: Path, values: Any, sentence: str) -> None:
-    path = run / "samples" / "weak_x0" / "scale-0.03" / "seed-0" / "ball.npz"
+    path = run / "samples" / "weak_x0" / "scale-0.03" / "seed-0" / "ball.npy"
     if values is None:
         path.unlink()
     elif values == "foreign":
         path.write_text("x")
     else:
-        np.savez(path, images(*values))
+        np.save(path, images(*values))
     with pytest.raises(UserError, match=sentence) as caught:
         scored(run)
     assert str(path) in str(caught.value)

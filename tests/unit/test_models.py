@@ -110,7 +110,7 @@ def test_the_judge_has_one_class_more_and_knows_the_factors(checkpoints: Path) -
     judge, x = load_classifier(checkpoints / "judge"), torch.rand(5, 3, 16, 16) * 2 - 1
     assert judge(x).shape == (5, 5)
     assert judge.features(x).shape == (5, 48)
-    assert judge.predict_factors(x).shape == (5, 4)
+    assert judge.judge(x)[1].shape == (5, 4)
     assert json.loads((checkpoints / "judge/config.json").read_text())["classes"][-1] == "none of these"
 
 

@@ -253,7 +253,7 @@ def test_a_strip_holds_the_samples_pixel_by_pixel() -> None:
 
 
 def test_large_images_are_shown_smaller() -> None:
-    html = pictures.image_html(pictures.Strip("a", "", "#000000", np.zeros((2, 256, 256, 3), np.uint8)))
+    html = pictures.strips_html([pictures.Strip("a", "", "#000000", np.zeros((2, 256, 256, 3), np.uint8))], "")
     data = re.search(r"base64,([^\"]+)", html)
     assert data
     assert Image.open(io.BytesIO(base64.b64decode(data[1]))).height == pictures.MAX_PIXELS

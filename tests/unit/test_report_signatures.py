@@ -25,7 +25,7 @@ from nonrobust_guidance.report.pages.signatures.measured import (
     Signatures,
     distance_signature,
 )
-from nonrobust_guidance.report.pictures import Strip, image_html
+from nonrobust_guidance.report.pictures import Strip, strips_html
 from nonrobust_guidance.report.render import render_page
 from nonrobust_guidance.report.results import ALL_TARGETS
 
@@ -179,7 +179,7 @@ def test_pictures_are_chosen_as_their_captions_say(make: Make, monkeypatch: pyte
     order = sorted(range(16), key=lambda i: -((7 * i) % 16))[:10]
     ema = "non-robust, x̂₀ + EMA 0.9"
     assert shown(pictures.most_shifted(found, "ball"), ema) == order
-    assert {path.parts[-3:] for path in asked} >= {("scale-30", "seed-0", "ball.npz")}
+    assert {path.parts[-3:] for path in asked} >= {("scale-30", "seed-0", "ball.npy")}
     assert shown(pictures.fooling(found, "cup"), ema) == [3, 5]
     assert shown(pictures.blank(found, "cup"), ema) == list(range(10))
     smallest = pictures.extremes(found, "cup", "size", largest=False)
@@ -190,8 +190,8 @@ def test_pictures_are_chosen_as_their_captions_say(make: Make, monkeypatch: pyte
 
 def test_a_short_strip_leaves_room_for_what_is_not_there() -> None:
     images = np.zeros((2, 8, 8, 3), dtype=np.uint8)
-    assert 'style="width: 20%"' in image_html(Strip("a", "", "#000000", images, columns=10))
-    assert "style=" not in image_html(Strip("a", "", "#000000", images))
+    assert 'style="width: 20%"' in strips_html([Strip("a", "", "#000000", images, columns=10)], "")
+    assert "width:" not in strips_html([Strip("a", "", "#000000", images)], "")
 
 
 def test_a_chart_shows_the_numbers_of_the_table(make: Make) -> None:

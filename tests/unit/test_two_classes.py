@@ -110,8 +110,8 @@ def test_every_cell_is_scored_for_both_targets(run):
 
 def test_guidance_goes_toward_its_target_by_the_sign_of_the_logit(run):
     def brightness(target):
-        path = run / "samples" / "nonrobust_x0" / "scale-30" / "seed-0" / f"{target}.npz"
-        return np.load(path)["arr_0"].mean()
+        path = run / "samples" / "nonrobust_x0" / "scale-30" / "seed-0" / f"{target}.npy"
+        return np.load(path).mean()
 
     table = pd.read_csv(run / "metrics.csv")
     guided = table[table["method"] == "nonrobust_x0"].set_index("target")

@@ -66,7 +66,7 @@ def test_check_config_says_what_a_run_asks_for(capsys):
         "check-config nowhere.yaml",
         "train-classifier --config TINY --name robus --data x --output x",
         "fetch-checkpoint --config TINY --name robust --output x",
-        "merge-shards nowhere.npz --output x.npz",
+        "merge-shards nowhere.npy --output x.npy",
         "draw-samples --config TINY --method roburst --scale 1 --seed 0 --checkpoints x --output x",
         "measure-trajectories --config TINY --method unguided --checkpoints x --output x",
         "train-diffusion --config TINY --data nowhere --output x",

@@ -139,16 +139,16 @@ def test_sample_files():
         "robust_xt": {"classifier": "robust", "at": "xt", "scales": [0.03, 1000000]},
     }
     assert sample_files(resolve_config(raw, "")) == [
-        "unguided/scale-0/seed-0/any.npz",
-        "unguided/scale-0/seed-7/any.npz",
-        "robust_xt/scale-0.03/seed-0/baseball.npz",
-        "robust_xt/scale-0.03/seed-0/basketball.npz",
-        "robust_xt/scale-0.03/seed-7/baseball.npz",
-        "robust_xt/scale-0.03/seed-7/basketball.npz",
-        "robust_xt/scale-1e+06/seed-0/baseball.npz",
-        "robust_xt/scale-1e+06/seed-0/basketball.npz",
-        "robust_xt/scale-1e+06/seed-7/baseball.npz",
-        "robust_xt/scale-1e+06/seed-7/basketball.npz",
+        "unguided/scale-0/seed-0/any.npy",
+        "unguided/scale-0/seed-7/any.npy",
+        "robust_xt/scale-0.03/seed-0/baseball.npy",
+        "robust_xt/scale-0.03/seed-0/basketball.npy",
+        "robust_xt/scale-0.03/seed-7/baseball.npy",
+        "robust_xt/scale-0.03/seed-7/basketball.npy",
+        "robust_xt/scale-1e+06/seed-0/baseball.npy",
+        "robust_xt/scale-1e+06/seed-0/basketball.npy",
+        "robust_xt/scale-1e+06/seed-7/baseball.npy",
+        "robust_xt/scale-1e+06/seed-7/basketball.npy",
     ]
 
 

@@ -73,12 +73,12 @@ def test_a_killed_drawing_ends_with_the_same_samples(house: Path, tmp_path: Path
     run(*job, tmp_path / "whole")
     parts = tmp_path / "killed" / ".baseball.parts"
     kill_when(lambda: len(list(parts.rglob("[0-9]*.npy"))) >= 2, *job, tmp_path / "killed")
-    assert not (tmp_path / "killed" / "baseball.npz").exists()
+    assert not (tmp_path / "killed" / "baseball.npy").exists()
     run(*job, tmp_path / "killed")
     names = {path.name for path in (tmp_path / "whole").iterdir()}
     assert (
         names
-        == {"baseball.npz", "basketball.npz", "baseball.json", "basketball.json"}
+        == {"baseball.npy", "basketball.npy", "baseball.json", "basketball.json"}
         == {path.name for path in (tmp_path / "killed").iterdir()}
     )
     for name in names:

@@ -232,21 +232,21 @@ def test_shards_merge_into_the_bytes_of_a_cell_drawn_by_one_job(finished, tmp_pa
     # Six samples in shards of four and two, the twelve unguided ones in three; each of a batch of four or less.
     sharded = ["--config", "sampling={shard_size: 4}"]
     assert plan(directory, sharded[1])["draw_shard"] == 2 * 9
-    targets = [f"results/tiny/samples/{name}" for name in ("nonrobust_x0_ema09/scale-10/seed-0/basketball.npz",
-               "unguided/scale-0/seed-0/any.npz")]  # fmt: skip
+    targets = [f"results/tiny/samples/{name}" for name in ("nonrobust_x0_ema09/scale-10/seed-0/basketball.npy",
+               "unguided/scale-0/seed-0/any.npy")]  # fmt: skip
     run = snakemake(directory, *sharded, "--", *targets)
     assert run.returncode == 0, run.stderr
     for target in targets:
         merged = directory / target
         assert merged.read_bytes() == (whole / merged.relative_to(directory / "results/tiny/samples")).read_bytes()
-    assert list((directory / "results" / "tiny" / "shards").rglob("*.npz")) == []
+    assert list((directory / "results" / "tiny" / "shards").rglob("*.npy")) == []
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"\x93NUMPY", lambda data: b""])
 def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
     results = finished / "results" / "tiny"
     samples = shutil.copytree(results / "samples", tmp_path / "samples")
-    damaged = samples / "robust_x0" / "scale-1" / "seed-0" / "baseball.npz"
+    damaged = samples / "robust_x0" / "scale-1" / "seed-0" / "baseball.npy"
     damaged.write_bytes(damage(damaged.read_bytes()))
     data = finished / "data" / "sportballs-tiny"
     arguments = ["--method", "robust_x0", "--data", data, "--checkpoints", data / "checkpoints"]
@@ -378,6 +378,6 @@ def test_a_run_file_is_read_as_yaml_1_2(tmp_path):
     config = tmp_path / "tiny.yaml"
     config.write_bytes(b"\xef\xbb\xbf" + text.encode())
     run = snakemake(
-        tmp_path, "--dry-run", "--", "results/tiny/samples/robust_xt/scale-3e-05/seed-0/baseball.npz", config=config
+        tmp_path, "--dry-run", "--", "results/tiny/samples/robust_xt/scale-3e-05/seed-0/baseball.npy", config=config
     )
     assert run.returncode == 0, run.stderr

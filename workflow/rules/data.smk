@@ -1,8 +1,8 @@
 rule prepare_data:
     input:
-        sprites=SPRITES,
+        sprites=sprite_files(),
     output:
-        # DVC tracks it, and refuses to work where it is missing: the job replaces it, Snakemake does not delete it.
+        # DVC tracks it and refuses to work without it, so the job replaces it and Snakemake must not delete it first.
         manifest=update(f"{DATA}/manifest.json"),
         arrays=expand(
             "{data}/{split}/{array}.npy",
@@ -16,13 +16,13 @@ rule prepare_data:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
     threads: 1
     resources:
-        # torchvision reads the lists of CelebA as Python numbers.
+        # torchvision holds CelebA's lists as Python numbers, which take much memory.
         mem_mb=3000 if config["dataset"]["kind"] == "celeba" else 1000,
         runtime=60 if config["dataset"]["kind"] == "sportballs" else 480,
     params:
         config=MODEL_CONFIG,
         settings=config["dataset"],
-        folder=subpath(output.manifest, parent=True),
+        folder=DATA,
     message:
         "Preparing the dataset {params.settings[name]}"
     shell:

@@ -1,6 +1,13 @@
-# The files are named and not the folders: the state from which a killed training goes on has to stay. A training updates
-# its checkpoint: Snakemake would delete the old one at its start, and DVC refuses to work where one that it tracks is
-# missing.
+from nonrobust_guidance.records.trainings import checkpoint_settings
+
+FETCHED = [name for name, classifier in config["classifiers"].items() if "source" in classifier]
+TRAINED = [name for name in config["classifiers"] if name not in FETCHED]
+MODEL_SETTINGS = checkpoint_settings(config)
+
+
+# Outputs are named file by file, because a folder would be deleted with the state from which a killed training goes on.
+# Trainings update them: otherwise Snakemake would delete the old checkpoint first, and DVC refuses to work where one
+# that it tracks is missing.
 
 
 if "source" in config["diffusion"]:
@@ -15,7 +22,7 @@ if "source" in config["diffusion"]:
             f"{RESULTS}/logs/fetch_diffusion.log",
         benchmark:
             f"{RESULTS}/benchmarks/fetch_diffusion.tsv"
-        # Where jobs run elsewhere, the network often ends.
+        # The nodes of a cluster often have no network.
         localrule: True
         threads: 1
         resources:
@@ -25,7 +32,7 @@ if "source" in config["diffusion"]:
             config=MODEL_CONFIG,
             settings=[config["diffusion"], config["dataset"]["image_size"]],
             name=config["diffusion"]["name"],
-            folder=subpath(output.index, parent=True),
+            folder=DIFFUSION,
         message:
             "Fetching the diffusion model"
         shell:
@@ -48,7 +55,7 @@ else:
             f"{RESULTS}/logs/train_diffusion.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_diffusion.tsv"
-        # The longest job comes first; the others fill the cores that it leaves.
+        # The longest job starts first, and the others fill the cores that it leaves.
         priority: 1
         threads: 2
         resources:
@@ -57,8 +64,8 @@ else:
         params:
             config=MODEL_CONFIG,
             settings=MODEL_SETTINGS[config["diffusion"]["name"]],
-            data=subpath(input.manifest, parent=True),
-            folder=subpath(output.index, parent=True),
+            data=DATA,
+            folder=DIFFUSION,
         message:
             "Training the diffusion model"
         shell:
@@ -89,8 +96,8 @@ rule train_classifier:
     params:
         config=MODEL_CONFIG,
         settings=lambda wildcards: MODEL_SETTINGS[wildcards.classifier],
-        data=subpath(input.manifest, parent=True),
-        folder=subpath(output.architecture, parent=True),
+        data=DATA,
+        folder=f"{CHECKPOINTS}/{{classifier}}",
     message:
         "Training the classifier {wildcards.classifier}"
     shell:
@@ -116,7 +123,7 @@ rule fetch_classifier:
     params:
         config=MODEL_CONFIG,
         settings=fetching_settings,
-        folder=subpath(output.architecture, parent=True),
+        folder=f"{CHECKPOINTS}/{{classifier}}",
     message:
         "Fetching the classifier {wildcards.classifier}"
     shell:
@@ -126,14 +133,14 @@ rule fetch_classifier:
 
 rule gather_cards:
     input:
-        TRAINED_CARDS,
+        expand("{checkpoints}/{name}/card.json", checkpoints=CHECKPOINTS, name=MODEL_SETTINGS),
     output:
         f"{RESULTS}/models.json",
     log:
         f"{RESULTS}/logs/gather_cards.log",
     benchmark:
         f"{RESULTS}/benchmarks/gather_cards.tsv"
-    # Seconds, which are not worth a place in a queue.
+    # Takes seconds, less than waiting in a queue.
     localrule: True
     threads: 1
     resources:
@@ -141,9 +148,9 @@ rule gather_cards:
         runtime=10,
     params:
         config=MODEL_CONFIG,
-        checkpoints=subpath(input[0], ancestor=2),
+        checkpoints=CHECKPOINTS,
     message:
-        "Gathering how the trainings ended"
+        "Gathering the cards of the trained models"
     shell:
         "nonrobust-guidance gather-cards --config {params.config} --checkpoints {params.checkpoints} --output {output}"
         " --threads {threads} 2>&1 | tee {log} >&2"

@@ -1,6 +1,6 @@
-for metrics in BESIDE:
-    if not os.path.isfile(metrics):
-        sys.exit(f"error: report.beside names a run whose {metrics} is missing; make that run first")
+import os
+
+NOTEBOOKS = os.path.relpath(f"{workflow.basedir}/notebooks")
 
 
 rule render_page:
@@ -20,8 +20,8 @@ rule render_page:
     params:
         config=RUN_CONFIG,
         settings=page_settings,
-        results=subpath(output[0], ancestor=2),
-        shows=page_subject,
+        results=RESULTS,
+        shows=lambda wildcards: PAGES[wildcards.page].shows,
     message:
         "Rendering the notebook {input.notebook}"
     shell:
@@ -39,7 +39,7 @@ rule render_index:
         f"{RESULTS}/logs/render_index.log",
     benchmark:
         f"{RESULTS}/benchmarks/render_index.tsv"
-    # Seconds, which are not worth a place in a queue.
+    # Takes seconds, less than waiting in a queue.
     localrule: True
     threads: 1
     resources:
@@ -48,7 +48,7 @@ rule render_index:
     params:
         config=RUN_CONFIG,
         settings=config,
-        results=subpath(output[0], ancestor=2),
+        results=RESULTS,
     message:
         "Rendering the index"
     shell:

@@ -1,14 +1,16 @@
+CELL = f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}"
+SHARD = f"{RESULTS}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}"
+TARGETS = config["sampling"]["targets"]
+SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method["num_samples"] > SHARD_SIZE}
+WHOLE = METHODS.keys() - SHARDED
+
+
 rule draw_samples:
     input:
         diffusion_files(),
         guide_files,
     output:
-        expand(
-            "{results}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{target}.{kind}",
-            results=RESULTS,
-            target=config["sampling"]["targets"],
-            kind=SAMPLE_KINDS,
-        ),
+        drawn_files(CELL, TARGETS),
     log:
         f"{RESULTS}/logs/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.log",
     benchmark:
@@ -22,9 +24,9 @@ rule draw_samples:
     params:
         config=RUN_CONFIG,
         settings=drawing_settings,
-        checkpoints=subpath(input[0], ancestor=2),
-        folder=subpath(output[0], parent=True),
-        shard=shard_option,
+        checkpoints=CHECKPOINTS,
+        folder=CELL,
+        shard="",
     message:
         "Drawing {wildcards.method} at scale {wildcards.scale} with seed {wildcards.seed}"
     shell:
@@ -35,33 +37,27 @@ rule draw_samples:
 
 use rule draw_samples as draw_unguided_samples with:
     output:
-        expand(
-            "{results}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/any.{kind}", results=RESULTS, kind=SAMPLE_KINDS
-        ),
+        drawn_files(CELL, ["any"]),
     wildcard_constraints:
         method=one_of(WHOLE & {*UNGUIDED}),
 
 
-# A cell of more samples than sampling.shard_size is drawn by several jobs, and its shards are merged into the file that
-# one job would have written.
+# Several jobs draw a cell of more than sampling.shard_size samples. Merging their shards gives the file that one job
+# would have written.
 
 
 use rule draw_samples as draw_shard with:
     output:
-        temp(
-            expand(
-                "{results}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/{target}.{kind}",
-                results=RESULTS,
-                target=config["sampling"]["targets"],
-                kind=SAMPLE_KINDS,
-            )
-        ),
+        temp(drawn_files(SHARD, TARGETS)),
     log:
         f"{RESULTS}/logs/draw_shard/{{method}}_scale-{{scale}}_seed-{{seed}}_{{start}}-{{stop}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/draw_shard/{{method}}_scale-{{scale}}_seed-{{seed}}_{{start}}-{{stop}}.tsv"
     wildcard_constraints:
         method=one_of(SHARDED & {*GUIDED}),
+    params:
+        folder=SHARD,
+        shard="--shard {start}-{stop}",
     message:
         "Drawing samples {wildcards.start} to {wildcards.stop} of {wildcards.method} at scale {wildcards.scale} with seed"
         " {wildcards.seed}"
@@ -69,13 +65,7 @@ use rule draw_samples as draw_shard with:
 
 use rule draw_shard as draw_unguided_shard with:
     output:
-        temp(
-            expand(
-                "{results}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}/any.{kind}",
-                results=RESULTS,
-                kind=SAMPLE_KINDS,
-            )
-        ),
+        temp(drawn_files(SHARD, ["any"])),
     wildcard_constraints:
         method=one_of(SHARDED & {*UNGUIDED}),
 
@@ -85,21 +75,21 @@ rule merge_shards:
         shards=shards_of_cell,
         cards=cards_of_shards,
     output:
-        samples=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.npz",
-        card=f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}/{{target}}.json",
+        samples=f"{CELL}/{{target}}.npy",
+        card=f"{CELL}/{{target}}.json",
     log:
         f"{RESULTS}/logs/merge_shards/{{method}}_scale-{{scale}}_seed-{{seed}}_{{target}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/merge_shards/{{method}}_scale-{{scale}}_seed-{{seed}}_{{target}}.tsv"
     wildcard_constraints:
         method=one_of(SHARDED),
-        target=one_of(["any", *config["sampling"]["targets"]]),
+        target=one_of(["any", *TARGETS]),
     threads: 1
     resources:
         mem_mb=1000,
         runtime=60,
     params:
-        # The shards are gone once they are merged; what was drawn from other settings must be drawn again all the same.
+        # The shards are deleted once they are merged. With their settings here, a change draws them again.
         settings=drawing_settings,
     message:
         "Merging the shards of {output.samples}"

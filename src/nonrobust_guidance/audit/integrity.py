@@ -80,7 +80,7 @@ def changed_by_card(path: Path, inputs_folder: Path | None = None) -> Iterator[s
         return
     expected = {path.parent / name: digest for name, digest in card["sha256"].items()}
     if inputs_folder:
-        expected |= {inputs_folder / name: digest for name, digest in card["inputs"].items() if name.endswith(".npz")}
+        expected |= {inputs_folder / name: digest for name, digest in card["inputs"].items() if name.endswith(".npy")}
     for file, digest in expected.items():
         if not file.is_file() or sha256_of(file) != digest:
             yield _sentence(file, f"{path} says")

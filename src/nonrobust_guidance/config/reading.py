@@ -115,7 +115,7 @@ def sample_files(config: Mapping[str, Any]) -> list[str]:
     """List the files that a run draws, relative to its samples' folder; unguided ones have scale 0 and no target."""
     sampling = config["sampling"]
     return [
-        f"{name}/scale-{scale:g}/seed-{seed}/{target}.npz"
+        f"{name}/scale-{scale:g}/seed-{seed}/{target}.npy"
         for name, method in sampling["methods"].items()
         for scale in (method["scales"] if method["classifier"] else [0])
         for seed in sampling["seeds"]

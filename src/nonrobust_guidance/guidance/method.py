@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, SupportsIndex
 
 from nonrobust_guidance.guidance.stabilizers import Identity, Stabilizer
@@ -224,12 +223,7 @@ class Guidance:
         Raises:
             ValueError: if there are not as many targets as samples.
         """
-        import torch
-
-        target = torch.as_tensor(self.target).cpu().long()
-        if target.ndim == 1 and len(target) != num_samples:
-            raise ValueError(f"There are {len(target)} targets for {num_samples} samples; give one for each.")
-        return target.expand(num_samples)
+        return targets_of(self.target, num_samples)
 
     def climb(
         self,
@@ -294,13 +288,9 @@ class Guidance:
 
         from nonrobust_guidance.guidance.objectives import target_objective
         from nonrobust_guidance.models.logits import classify
-        from nonrobust_guidance.models.preprocessing import Preprocessed
 
         told = (torch.full((len(seen),), t, device=seen.device),) if self.noise_conditional else ()
-        # A preprocessed one brings the images into the network's precision itself, after they are normalized.
-        own = isinstance(self.classifier, Preprocessed)
-        call = self.classifier if own else partial(classify, self.classifier)
-        logits = call(seen, *told, noise=draws.augment) if draws.augment else call(seen, *told)
+        logits = classify(self.classifier, seen, *told, noise=draws.augment)
         return target_objective(logits, self.targets(len(seen)), self.objective)
 
     def require_finite(
@@ -368,6 +358,20 @@ def require_target(target: object) -> None:
             raise TypeError("A target tensor must be a LongTensor (B,), with the class of each sample.")
     elif isinstance(target, bool) or not isinstance(target, SupportsIndex):
         raise TypeError(f"target is {target!r}; give the class as an int, or a LongTensor (B,).")
+
+
+def targets_of(target: int | Tensor, num_samples: int) -> Tensor:
+    """Return the class of each sample, (num_samples,) int64 on the CPU, from one for all or one for each.
+
+    Raises:
+        ValueError: if there are not as many targets as samples.
+    """
+    import torch
+
+    target = torch.as_tensor(target).cpu().long()
+    if target.ndim == 1 and len(target) != num_samples:
+        raise ValueError(f"There are {len(target)} targets for {num_samples} samples; give one for each.")
+    return target.expand(num_samples)
 
 
 def require_finite_number(name: str, value: float) -> None:

@@ -52,7 +52,7 @@ class Cell:
     def path(self, samples_folder: Path) -> Path:
         """Return the file; unguided samples are the same for every target."""
         name = self.target if self.method.guided else ANY_TARGET
-        return samples_folder / self.method.name / f"scale-{self.scale:g}" / f"seed-{self.seed}" / f"{name}.npz"
+        return samples_folder / self.method.name / f"scale-{self.scale:g}" / f"seed-{self.seed}" / f"{name}.npy"
 
 
 def list_methods(config: Mapping[str, Any]) -> list[Method]:

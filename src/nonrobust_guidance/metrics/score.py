@@ -49,7 +49,7 @@ def score_method(
         data_folder: the prepared data set, with ``references/<extractor>/`` in it.
         checkpoints: a folder for each model.
         weights: the folder of the Inception weights; without such an extractor it may be missing.
-        samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npz``.
+        samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.
         output_csv: written atomically; beside it, with the suffix ``.json``, its card.
 
     Raises:

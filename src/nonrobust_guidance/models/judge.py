@@ -58,16 +58,6 @@ class Judge(nn.Module):
         """Map images (B, 3, H, W) in [-1, 1] to logits (B, K + 1), "none of these" last."""
         return self.classes(F.silu(self.features(x)))
 
-    def predict_factors(self, x: Tensor) -> Tensor:
-        """Map images (B, 3, H, W) in [-1, 1] to their factors (B, F), in the data set's units and order.
-
-        Raises:
-            ValueError: if the data set that the judge was trained on knows no factors.
-        """
-        if self.factors is None:
-            raise ValueError("this judge was trained on a data set without known factors")
-        return self.judge(x)[1]
-
     def judge(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map images (B, 3, H, W) in [-1, 1] to their logits and factors, (B, 0) where none are known, in one pass."""
         hidden = F.silu(self.features(x))

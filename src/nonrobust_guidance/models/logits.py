@@ -13,6 +13,18 @@ DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
 
+class CompositeClassifier(nn.Module):
+    """A classifier around others: it calls each of them by `classify`, and returns their logits in the images' dtype.
+
+    Attributes:
+        noise_conditional: whether one of them is told t.
+        num_noise_draws: how many draws of noise one call needs, for itself and for them.
+    """
+
+    noise_conditional: bool = False
+    num_noise_draws: int = 0
+
+
 def classify(
     classifier: Callable[..., Any],
     x: Tensor,
@@ -23,11 +35,21 @@ def classify(
     """Return the logits of images ``x`` (B, C, H, W), in the dtype of ``x``.
 
     A module gets the images in the dtype of its weights, and any classifier a copy of its own: layers that work in
-    place may write into it, and view() finds it in the layout that is asked for.
+    place may write into it, and view() finds it in the layout that is asked for. A `CompositeClassifier` gets the
+    images as they are, because its members may differ in all of this.
+
+    Args:
+        classifier: what is called.
+        x: images.
+        *t: timesteps (B,), for one that is told them.
+        layout: memory format of the images.
+        noise: standard normal tensors like ``x``, for one with ``num_noise_draws``.
 
     Raises:
         ValueError: if the classifier fails on such images, or returns no logits; see `logits_of`.
     """
+    if isinstance(classifier, CompositeClassifier):
+        return classifier(x, *t, noise=noise)
     own = x.to(weights_dtype(classifier, x.dtype)).clone(memory_format=layout)
     try:
         output = classifier(own, *t, noise=noise) if noise else classifier(own, *t)

@@ -6,16 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
-from nonrobust_guidance.models.logits import classify, in_training_mode
+from nonrobust_guidance.models.logits import CompositeClassifier, classify, in_training_mode
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
-class Preprocessed(nn.Module):
+class Preprocessed(CompositeClassifier):
     """A classifier of images in [-1, 1] behind a differentiable resizing and normalization of its input.
 
     A network of torchvision gets the images channels last, a third faster on a CPU, forward and backward. Others get
@@ -40,10 +40,13 @@ class Preprocessed(nn.Module):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.noise_conditional = bool(getattr(network, "noise_conditional", False))
+        self.num_noise_draws = int(getattr(network, "num_noise_draws", 0))
         self.training = in_training_mode(network)
 
-    def forward(self, x: Tensor, *t: Tensor) -> Tensor:
+    def forward(self, x: Tensor, *t: Tensor, noise: Sequence[Tensor] = ()) -> Tensor:
         """Map images (B, C, H, W) in [-1, 1] to the classifier's logits, in the dtype of the images.
+
+        t and noise are passed on.
 
         Raises:
             ValueError: if the images have neither one channel nor as many as mean and std, or as `classify`.
@@ -56,7 +59,7 @@ class Preprocessed(nn.Module):
             raise ValueError(
                 f"The images have {x.shape[1]} channels, and mean and std {len(self.mean)}; make them equal."
             )
-        return classify(self.network, x, *t, layout=self.layout)
+        return classify(self.network, x, *t, layout=self.layout, noise=noise)
 
     def _resize(self, x: Tensor) -> Tensor:
         if self.size is None or tuple(x.shape[-2:]) == self.size:

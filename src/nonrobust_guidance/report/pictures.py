@@ -88,11 +88,6 @@ def strip_grid_html(rows: Sequence[Sequence[Strip]], caption: str) -> str:
     return part(PARTS, "strip_grid", [[shown(strip) for strip in row] for row in rows], caption)
 
 
-def image_html(strip: Strip) -> str:
-    """Return the strip as one embedded picture."""
-    return part(PARTS, "image", shown(strip), "")
-
-
 def shown(strip: Strip) -> dict[str, str]:
     """Return a strip as the templates show it: one PNG in base64, its words, and its share of the width in percent."""
     return {

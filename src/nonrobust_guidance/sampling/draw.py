@@ -15,14 +15,13 @@ from torch import nn
 from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
-from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.classifier import ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import STABILIZERS, Stabilizer, chain
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import weights_hash, write_card
-from nonrobust_guidance.sampling.shards import save_samples
+from nonrobust_guidance.sampling.files import save_samples
 from nonrobust_guidance.sampling.trajectory import trajectory
 
 UNGUIDED_TARGET = "any"
@@ -38,7 +37,7 @@ def draw_samples(
     output_folder: Path,
     indices: range | None = None,
 ) -> None:
-    """Draw every target of a cell into ``<output_folder>/<target>.npz``: ``arr_0``, uint8 (N, H, W, 3), rounded.
+    """Draw every target of a cell into ``<output_folder>/<target>.npy``, uint8 (N, H, W, 3), rounded.
 
     Beside each file goes ``<target>.json``, the card that says what it was drawn with.
 
@@ -90,8 +89,8 @@ def draw_samples(
                     images = step.x
                     bar.update()
                 parts.save(batch, to_uint8(images))
-            save_samples(output_folder / f"{target}.npz", [parts.load(batch) for batch in batches])
-            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npz"], device.type)
+            save_samples(output_folder / f"{target}.npy", [parts.load(batch) for batch in batches])
+            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], device.type)
             parts.clear()
 
 
@@ -152,14 +151,7 @@ class Parts:
 
     def save(self, indices: range, images: np.ndarray) -> None:
         """Keep uint8 images (B, H, W, 3)."""
-
-        def write(path: Path) -> None:
-            with path.open("wb") as file:
-                # Through the file's own buffer: what numpy writes to a full disk by itself fails without a reason.
-                np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(images))
-                file.write(np.ascontiguousarray(images).data)
-
-        write_atomically(self.path(indices), write)
+        save_samples(self.path(indices), [images])
 
     def load(self, indices: range) -> np.ndarray:
         """Return the images (B, H, W, 3) of a finished batch, memory-mapped."""

@@ -1,27 +1,51 @@
-"""Reading samples: ``.npz`` with ``arr_0`` uint8 (N, H, W, 3), the field's exchange format."""
+"""Files of samples: ``.npy``, uint8 (N, H, W, 3), written part by part and read memory-mapped."""
 
 from __future__ import annotations
 
-import zipfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
+from numpy.lib.format import dtype_to_descr, write_array_header_1_0
+from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
 
-CHUNK = 2**24
-LOCAL_HEADER = 30
+Images = NDArray[np.uint8]
 
 
-def load_samples(path: Path, image_size: int | None = None) -> NDArray[np.uint8]:
-    """Open the images of one file, uint8 (N, H, W, 3), N at least 1: memory-mapped where they are stored as they are.
+def save_samples(path: Path, parts: Sequence[Images]) -> None:
+    """Write parts uint8 (B, H, W, 3), in order, as one ``.npy``: byte for byte what `numpy.save` writes.
 
-    Their checksum has been compared, so that what is read later is what was written.
+    The parts may be memory-mapped; no more than one of them is in memory at a time.
+
+    Raises:
+        UserError: if the disk is full, or is not to be written to.
+    """
+    shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
+    header = {"descr": dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
+
+    def write(temporary: Path) -> None:
+        # Through the file's own buffer: what numpy writes to a full disk by itself fails without a reason.
+        with temporary.open("wb") as file:
+            write_array_header_1_0(file, header)
+            for part in parts:
+                file.write(np.ascontiguousarray(part).data)
+
+    write_atomically(path, write)
+
+
+def load_samples(path: Path, image_size: int | None = None) -> Images:
+    """Open the images of one file, uint8 (N, H, W, 3), N at least 1, memory-mapped.
+
+    Whether they are still those that were drawn, the SHA-256 in their card says.
 
     Args:
-        path: the ``.npz`` file.
+        path: a ``.npy`` file, or another's ``.npz`` with ``arr_0``, which is read into memory.
         image_size: required height and width; left out, any.
 
     Raises:
@@ -30,20 +54,14 @@ def load_samples(path: Path, image_size: int | None = None) -> NDArray[np.uint8]
     if not path.is_file():
         raise UserError(f"{path} is missing; draw these samples first")
     try:
-        with zipfile.ZipFile(path) as archive:
-            if "arr_0.npy" not in archive.namelist():
-                raise UserError(f"{path} holds no array arr_0, so it is no file of samples; draw it again")
-            entry = archive.getinfo("arr_0.npy")
-            with archive.open(entry) as member:
-                while member.read(CHUNK):
-                    pass
-        if entry.compress_type == zipfile.ZIP_STORED:
-            images = map_stored(path, entry)
-        else:
-            with np.load(path) as arrays:
+        images = np.load(path, mmap_mode="r")
+        if isinstance(images, NpzFile):
+            with images as arrays:
                 images = arrays["arr_0"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise UserError(f"{path} is truncated or no .npz archive of numbers; delete it and draw it again") from error
+    except KeyError:
+        raise UserError(f"{path} holds no array arr_0, so it is no file of samples; draw it again") from None
+    except (OSError, ValueError, EOFError, BadZipFile, zlib.error, NotImplementedError) as error:
+        raise UserError(f"{path} is truncated or no array of numbers; delete it and draw it again") from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3 or len(images) == 0:
         found = f"{images.dtype} {images.shape}"
         raise UserError(f"{path} holds {found} where uint8 (N, H, W, 3) is expected; draw it again")
@@ -53,22 +71,14 @@ def load_samples(path: Path, image_size: int | None = None) -> NDArray[np.uint8]
     return images
 
 
-def map_stored(path: Path, entry: zipfile.ZipInfo) -> NDArray[np.uint8]:
-    """Map the array of an uncompressed member of an archive into memory.
+def merge_shards(shards: Sequence[Path], output: Path) -> None:
+    """Write the samples of all shards of a cell, in the order given, into the file that one job would have written.
 
     Raises:
-        ValueError: if the member is no array of numbers.
+        UserError: if a shard is missing, damaged, or of images of another size.
     """
-    with path.open("rb") as file:
-        file.seek(entry.header_offset)
-        header = file.read(LOCAL_HEADER)
-        # The lengths of the name and of the extra field, after which the member itself begins.
-        file.seek(int.from_bytes(header[26:28], "little") + int.from_bytes(header[28:30], "little"), 1)
-        if np.lib.format.read_magic(file) != (1, 0):
-            raise ValueError("its header is of another version than that of an array of numbers")
-        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(file)
-        if dtype.hasobject:
-            raise ValueError("it holds objects")
-        if 0 in shape:
-            return np.empty(shape, dtype)
-        return np.memmap(path, dtype, "r", file.tell(), shape, order="F" if fortran_order else "C")
+    parts = [load_samples(path) for path in shards]
+    for path, part in zip(shards, parts, strict=True):
+        if part.shape[1:] != parts[0].shape[1:]:
+            raise UserError(f"{path} holds images of another size than {shards[0]}; draw the cell again")
+    save_samples(output, parts)

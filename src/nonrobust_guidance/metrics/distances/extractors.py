@@ -56,10 +56,6 @@ class Extractor:
         for start in range(0, len(images), BATCH_SIZE):
             yield self.embed(np.asarray(images[start : start + BATCH_SIZE]))
 
-    def extract(self, images: Images) -> Features:
-        """Return the features (N, D) of images (N, H, W, 3), N at least 1, all at once."""
-        return np.concatenate(list(self.stream(images)))
-
 
 def load_extractor(name: str, weights: Path, device: torch.device | str = "cpu") -> Extractor:
     """Return the extractor of that name.

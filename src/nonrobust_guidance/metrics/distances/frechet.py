@@ -55,15 +55,6 @@ def frechet_distance(ours: Gaussian, reference: Gaussian) -> float:
     return max(0.0, float(shift + np.trace(ours.covariance) + np.trace(reference.covariance) - 2 * cross))
 
 
-def fast_frechet_distance(features: Features, reference: Gaussian) -> float:
-    """Return the same number for features (N, D) by way of N x N matrices, where N is less than D.
-
-    ``tr sqrt(C C_r)`` is the sum of the singular values of ``X R / sqrt(n - 1)`` with the centred rows X, and those are
-    the roots of the eigenvalues of the smaller of its two Gram matrices.
-    """
-    return _distance_of_projected(np.asarray(features, dtype=np.float64), features @ reference.root, reference)
-
-
 def frechet_interval(
     features: Features, ours: Gaussian, reference: Gaussian, estimate: float, resamples: int, seed: int
 ) -> tuple[float, float]:
@@ -115,6 +106,11 @@ def linear_interval(rows: Features, ours: Gaussian, reference: Gaussian, estimat
 
 
 def _distance_of_projected(rows: Features, projected: Features, reference: Gaussian) -> float:
+    """Return the distance of features X (N, D) and their projection X R by way of matrices of the smaller of N and D.
+
+    ``tr sqrt(C C_r)`` is the sum of the singular values of the centred ``X R / sqrt(N - 1)``, and those are the roots
+    of the eigenvalues of the smaller of its two Gram matrices.
+    """
     mean, centred = rows.mean(axis=0), projected - projected.mean(axis=0)
     gram = centred @ centred.T if len(centred) < centred.shape[1] else centred.T @ centred
     cross = np.sqrt(np.linalg.eigvalsh(gram).clip(min=0)).sum() / np.sqrt(len(rows) - 1)

@@ -56,7 +56,7 @@ def measure_signatures(
         config: the run's validated configuration.
         data_folder: the prepared data set.
         checkpoints: a folder for each model.
-        samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npz``.
+        samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.
         output_csv: written atomically, a row a cell.
         factors_csv: written atomically.
 

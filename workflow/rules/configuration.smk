@@ -1,0 +1,47 @@
+# The run: its configuration, completed and checked, and what the other files ask it for most.
+import os
+import sys
+
+from nonrobust_guidance.config import instead, read_run, resolve_config
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.report.pages import pages_of
+from snakemake.utils import update_config
+
+
+def read_config():
+    """Complete what the run files and --config say, or end with one sentence about it.
+
+    The files are read again because Snakemake's own reader keeps the last of two equal keys, takes 3e-05 for a text
+    and no for false.
+
+    Returns:
+        The configuration, and the models whose trainings ``--config replace=...`` allows to replace.
+    """
+    files = [os.path.relpath(path) for path in workflow.configfiles]
+    # Leave to replace a training is given for one call. It is not a setting of the run.
+    leave = [word for word in workflow.config_settings.config_args or [] if word.startswith("replace=")]
+    overrides = [word for word in workflow.config_settings.config_args or [] if word not in leave]
+    said = {}
+    try:
+        for part in read_run(files, overrides):
+            update_config(said, part)
+        config = resolve_config(said, ", ".join(files) + (" with --config" if overrides else ""))
+        replaced = read_run([], leave)[-1]["replace"] if leave else []
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    models = [config["diffusion"]["name"], *config["classifiers"]]
+    names = models if replaced == "all" else replaced if isinstance(replaced, list) else [replaced]
+    unknown = [name for name in names if name not in models]
+    if unknown:
+        sys.exit(
+            f"error: --config replace names {unknown[0]}, which is no model of this run; {instead(unknown[0], models)}"
+        )
+    return config, names
+
+
+config, REPLACED = read_config()
+
+METHODS = config["sampling"]["methods"]
+GUIDED = [name for name, method in METHODS.items() if method["classifier"]]
+UNGUIDED = [name for name, method in METHODS.items() if not method["classifier"]]
+PAGES = pages_of(config)

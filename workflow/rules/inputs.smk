@@ -1,0 +1,80 @@
+# The input functions: which files a job reads where its wildcards or the configuration decide it.
+import os
+import sys
+
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import expand_path
+from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
+
+SHARD_SIZE = config["sampling"]["shard_size"]
+INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in config["metrics"]["extractors"] if name != "judge"}
+INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
+BESIDE = [f"results/{run}/metrics.csv" for run in config["report"]["beside"]]
+
+for file in BESIDE:
+    if not os.path.isfile(file):
+        sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
+
+
+def sprite_files():
+    """Return the pictures that the dataset is drawn from, none if the package draws them itself."""
+    if not config["dataset"].get("sprites"):
+        return []
+    try:
+        folder = expand_path(config["dataset"]["sprites"], "dataset.sprites")
+    except UserError as error:
+        sys.exit(f"error: {error}")
+    return [f"{folder}/{name}.png" for name in config["dataset"]["classes"]]
+
+
+def guide_files(wildcards):
+    """Return the files of the checkpoint of the classifier that guides a method, none for an unguided method."""
+    guide = METHODS[wildcards.method]["classifier"]
+    return classifier_files([guide]) if guide else []
+
+
+def shards_of_cell(wildcards):
+    """Return the shards of a file of samples, in order."""
+    folder = f"{RESULTS}/shards/{wildcards.method}/scale-{wildcards.scale}/seed-{wildcards.seed}"
+    num_samples = METHODS[wildcards.method]["num_samples"]
+    return [
+        f"{folder}/{start}-{min(start + SHARD_SIZE, num_samples)}/{wildcards.target}.npy"
+        for start in range(0, num_samples, SHARD_SIZE)
+    ]
+
+
+def cards_of_shards(wildcards):
+    """Return the cards of these shards."""
+    return [f"{os.path.splitext(file)[0]}.json" for file in shards_of_cell(wildcards)]
+
+
+def method_samples(wildcards):
+    """Return the method's samples at all scales, with all seeds and for all targets."""
+    return [file for file in SAMPLES if file.startswith(f"{RESULTS}/samples/{wildcards.method}/")]
+
+
+def scoring_guides(wildcards):
+    """Return the files of the checkpoint of the scoring guide, none if there is no such guide."""
+    guide = scoring_guide(wildcards)
+    return classifier_files([guide]) if guide else []
+
+
+def extractor_weights(wildcards):
+    """Return where an extractor's weights lie: the judge's folder, or the file of an Inception network."""
+    if wildcards.extractor == "judge":
+        return JUDGE
+    return f"{WEIGHTS}/{INCEPTION_WEIGHTS[wildcards.extractor].name}"
+
+
+def extractor_files(wildcards):
+    """Return the files of an extractor's weights."""
+    if wildcards.extractor == "judge":
+        return classifier_files([config["metrics"]["judge"]])
+    return extractor_weights(wildcards)
+
+
+def page_inputs(wildcards):
+    """Return the files that a page reads: tables of this run, tables of the runs beside it, and samples."""
+    page = PAGES[wildcards.page]
+    beside = BESIDE if "beside" in page.asked_by else []
+    return [f"{RESULTS}/{file.name}" for file in page.reads] + beside + (SAMPLES if page.samples else [])
