@@ -128,9 +128,9 @@ def compare(one: Statistic, other: Statistic, n: int, resamples: int, seed: int,
 
     The same rows are drawn on both sides, so what both owe to their common noise cancels. The interval is Student's
     with the bootstrap's standard error, and that of the ratio is Fieller's (1954) with the bootstrap's variances and
-    covariance: it holds the ratios r for which the interval of ``one - r other`` holds 0. Where it has
-    ends it holds 1 exactly if the difference holds 0. Logarithms of replicates do not cover, for each replicate is biased once more than the
-    estimate and varies too little in proportion.
+    covariance: it holds the ratios r for which the interval of ``one - r other`` holds 0. Where it has ends, it holds 1
+    exactly if the difference holds 0. Logarithms of replicates do not cover, for each replicate is biased once more
+    than the estimate and varies too little in proportion.
 
     What is covered is the difference and the ratio of what the two are on average AT THIS n. A Frechet distance of n
     rows lies above that of infinitely many, by an amount that falls as 1 / n. Of a difference that bias cancels as far

@@ -63,7 +63,8 @@ def standard_interval(statistic: Statistic, n: int, resamples: int, seed: int, l
     2.5% points, and Student's quantile allows for few rows.
 
     The spread is too large where a distance is at its minimum, as for rows of the very distribution they are compared
-    to: there the interval covers more than it says. It is too small for few rows with heavy tails.
+    to: there the interval covers nearly always. It is too small for few rows with heavy tails: for 64 rows of
+    lognormal features (sigma 0.7) this interval and that of percentiles cover some 85%.
     """
     (value,), (replicates,) = replicate([statistic], n, resamples, seed)
     half = critical_value(n, level) * float(replicates.std(ddof=1))
