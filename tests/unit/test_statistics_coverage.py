@@ -4,7 +4,7 @@ Over 300 lines, so that every kind of interval is held to one standard on data s
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
@@ -58,6 +58,11 @@ def cover(intervals: Iterable[Interval | tuple[float, float]], truth: float) -> 
 def covers(found: Coverage) -> bool:
     """Whether that is 95% give or take two, three standard errors of a thousand runs."""
     return 0.93 <= found.share <= 0.97
+
+
+def falls_short(found: Coverage) -> bool:
+    """Whether that is some 93% or 94%, which simulations of 5,000 runs find for percentiles of resamples."""
+    return 0.91 <= found.share <= 0.96
 
 
 wilson = cache(wilson_interval)
@@ -210,8 +215,8 @@ def test_frechet_distances(other: Place) -> None:
         "ratio of pairs": cover((found.ratio for found in compared), a / b),
     }
     assert all(map(covers, found.values())), found
-    percentiles = cover(second, b)  # of few rows: in a longer simulation 93.0% and 93.4%
-    assert 0.91 <= percentiles.share <= 0.955, percentiles
+    percentiles = cover(second, b)
+    assert falls_short(percentiles), percentiles
     assert today.share > 0.97, f"the difference of pairs taken as independent: {today}"
     assert pairs.width < 0.75 * today.width, f"pairs {pairs}, without {today}"
 
@@ -271,11 +276,20 @@ def test_kernel_distance(mean: float, scale: float) -> None:
     assert covers(found), found
 
 
-@pytest.mark.parametrize(("statistic", "truth"), [(np.median, 1.0), (np.mean, math.exp(0.125))])
-def test_resampled_medians_and_means(statistic: Callable[..., Array], truth: float) -> None:
-    values = np.exp(np.random.default_rng(11).normal(0, 1 if statistic is np.median else 0.5, size=(RUNS, 128)))
-    found = cover((resampled_interval(x, statistic, RESAMPLES, 0) for x in values), truth)
-    assert covers(found), found
+def test_resampled_medians() -> None:
+    values = np.exp(np.random.default_rng(11).normal(size=(RUNS, 128)))
+    percentiles = cover((resampled_interval(x, np.median, RESAMPLES, 0) for x in values), 1.0)
+    ranks = cover((median_interval(x) for x in values), 1.0)
+    assert falls_short(percentiles), percentiles
+    assert covers(ranks), ranks
+
+
+def test_resampled_means() -> None:
+    values = np.random.default_rng(11).beta(3, 1, size=(RUNS, 128))  # mean 3 / 4
+    percentiles = cover((resampled_interval(x, np.mean, RESAMPLES, 0) for x in values), 0.75)
+    errors = cover((standard_interval(lambda i, x=x: x[i].mean(axis=1), 128, RESAMPLES, 0) for x in values), 0.75)
+    assert falls_short(percentiles), percentiles
+    assert covers(errors), errors
 
 
 def test_few_values_take_intervals_of_their_own() -> None:
