@@ -1,4 +1,6 @@
-"""What a guided image costs: ours against diffusers' own pipeline, on the same weights, in interleaved rounds.
+"""What a guided image costs, with every method and sampler, in interleaved rounds.
+
+Unguided, with diffusers' own pipeline on the same weights too.
 
 python benchmarks/sampling_speed.py --threads 2
 """
@@ -8,7 +10,7 @@ from __future__ import annotations
 import argparse
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.models.classifiers import build_from_card, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
+from nonrobust_guidance.sampling.samplers.sampler import Sampler
 
 CONFIG = Path(__file__).parents[1] / "config" / "default.yaml"
 # Twice the work of the default run's, beside which the classifier would count for more.
@@ -32,10 +35,35 @@ UNET = {
     "attention_head_dim": 8,
 }
 BASE = "unguided"
-BARS = {"diffusers, unguided": "at least 1", "at xt": "under 1.5", "at x0": "under 2.3", "at x0_detached": "under 1.4"}
+SAMPLERS: dict[str, Sampler] = {"ddpm": ng.DDPM(), "ddim": ng.DDIM(eta=1.0), "dpmsolver": ng.DPMSolver()}
+# Each with one recurrence and one draw, and TFG as published for CIFAR-10. The strength does not change the cost.
+METHODS: dict[str, Callable[[Any], ng.Guidance]] = {
+    "xt": lambda classifier: ng.ClassifierGuidance(classifier, 0, 1.0, at="xt"),
+    "x0": lambda classifier: ng.ClassifierGuidance(classifier, 0, 1.0, at="x0"),
+    "x0_detached": lambda classifier: ng.ClassifierGuidance(classifier, 0, 1.0, at="x0_detached"),
+    "dps": lambda classifier: ng.DPS(classifier, 0, 1.0),
+    "lgd": lambda classifier: ng.LGD(classifier, 0, 1.0),
+    "freedom": lambda classifier: ng.FreeDoM(classifier, 0, 1.0),
+    "mpgd": lambda classifier: ng.MPGD(classifier, 0, 1.0),
+    "dsg": lambda classifier: ng.DSG(classifier, 0, 0.1),
+    "ugd": lambda classifier: ng.UGD(classifier, 0, 1.0),
+    "tfg": lambda classifier: ng.TFG(classifier, 0, 1.0, 0.25, 0.001, iterations=4),
+}
+THEIRS = ("ddpm", "unguided by diffusers")
+BARS = {
+    THEIRS: "at least 1",
+    ("ddpm", "xt"): "under 1.5",
+    ("ddpm", "x0"): "under 2.3",
+    ("ddpm", "x0_detached"): "under 1.4",
+}
+
+Way = tuple[str, str]
+"""Of drawing images: the sampler, and the method or what stands for none."""
 
 
-def build_samplers(device: torch.device, num_images: int, num_steps: int) -> dict[str, Callable[[], Any]]:
+def build_ways(
+    device: torch.device, num_images: int, num_steps: int, samplers: Sequence[str], methods: Sequence[str]
+) -> dict[Way, Callable[[], Any]]:
     """Return the ways of drawing that many images in that many steps; weights are random, which costs the same."""
     config = load_config(CONFIG)
     size, noise, guide = (
@@ -60,27 +88,29 @@ def build_samplers(device: torch.device, num_images: int, num_steps: int) -> dic
     def theirs() -> Any:
         return pipeline(num_images, num_inference_steps=num_steps, output_type="np").images
 
-    def ours(at: Any = None) -> Callable[[], Any]:
-        guidance = ng.ClassifierGuidance(classifier, target=0, scale=1.0, at=at) if at else None
-        return lambda: ng.sample(unet, schedule, num_images, guidance=guidance).cpu()
+    def ours(sampler: str, method: str) -> Callable[[], Any]:
+        guidance = None if method == BASE else METHODS[method](classifier)
+        return lambda: ng.sample(unet, schedule, num_images, guidance=guidance, sampler=SAMPLERS[sampler]).cpu()
 
-    return {"diffusers, unguided": theirs, BASE: ours()} | {f"at {at}": ours(at) for at in ("xt", "x0", "x0_detached")}
+    ways = {(sampler, method): ours(sampler, method) for sampler in samplers for method in (BASE, *methods)}
+    return {THEIRS: theirs, **ways} if THEIRS[0] in samplers else ways
 
 
 def measure(
-    samplers: dict[str, Callable[[], Any]], rounds: int, clock: Callable[[], float], seed: int
-) -> dict[str, np.ndarray]:
-    """Return the seconds of each sampler in each round, (rounds,); the order changes from round to round."""
-    seconds: dict[str, list[float]] = {name: [] for name in samplers}
+    ways: dict[Way, Callable[[], Any]], rounds: int, clock: Callable[[], float], seed: int
+) -> dict[Way, np.ndarray]:
+    """Return the seconds of each way in each round, (rounds,); the order changes from round to round."""
+    seconds: dict[Way, list[float]] = {way: [] for way in ways}
     rng = np.random.default_rng(seed)
-    for draw in samplers.values():
+    for draw in ways.values():
         draw()
     for _ in range(rounds):
-        for name in rng.permutation(list(samplers)):
+        for i in rng.permutation(len(ways)):
+            way = list(ways)[i]
             start = clock()
-            samplers[name]()
-            seconds[name].append(clock() - start)
-    return {name: np.array(values) for name, values in seconds.items()}
+            ways[way]()
+            seconds[way].append(clock() - start)
+    return {way: np.array(values) for way, values in seconds.items()}
 
 
 def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]:
@@ -90,13 +120,14 @@ def median_interval(values: np.ndarray, seed: int) -> tuple[float, float, float]
     return float(np.median(values)), float(low), float(high)
 
 
-def format_table(seconds: dict[str, np.ndarray], num_images: int, seed: int) -> str:
-    """Return the table: images per second, and the cost of an image in units of one of ours, unguided."""
-    lines = ["| | images per second | cost over ours, unguided (95%) | bar |", "|---|---|---|---|"]
-    for name, values in seconds.items():
-        ratio, low, high = median_interval(values / seconds[BASE], seed)
-        cost = "1" if name == BASE else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
-        lines.append(f"| {name} | {num_images / np.median(values):.2f} | {cost} | {BARS.get(name, '')} |")
+def format_table(seconds: dict[Way, np.ndarray], num_images: int, seed: int) -> str:
+    """Return the table: images per second, and the cost of an image in units of an unguided one of ours."""
+    lines = ["| sampler | method | images per second | cost over unguided (95%) | bar |", "|---|---|---|---|---|"]
+    for (sampler, method), values in seconds.items():
+        ratio, low, high = median_interval(values / seconds[sampler, BASE], seed)
+        cost = "1" if method == BASE else f"{ratio:.2f} ({low:.2f} to {high:.2f})"
+        bar = BARS.get((sampler, method), "")
+        lines.append(f"| {sampler} | {method} | {num_images / np.median(values):.2f} | {cost} | {bar} |")
     return "\n".join(lines)
 
 
@@ -105,7 +136,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2, help="of torch on the CPU")
     parser.add_argument("--images", type=int, default=32, help="drawn together; a CPU runs them 32 at a time")
-    parser.add_argument("--steps", type=int, default=50, help="of a drawing; the last is never guided")
+    parser.add_argument("--steps", type=int, default=50, help="of a drawing; the last of ddpm is not guided")
+    parser.add_argument("--samplers", nargs="+", choices=list(SAMPLERS), default=list(SAMPLERS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0, help="of the order and of the bootstrap")
     parser.add_argument("--cpu-time", action="store_true", help="in place of wall time, for a busy machine; one thread")
@@ -114,9 +147,9 @@ def main() -> None:
         parser.error("--cpu-time counts every thread's time; use it with --threads 1")
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    samplers = build_samplers(device, options.images, options.steps)
+    ways = build_ways(device, options.images, options.steps, options.samplers, options.methods)
     clock = time.process_time if options.cpu_time else time.perf_counter
-    seconds = measure(samplers, options.rounds, clock, options.seed)
+    seconds = measure(ways, options.rounds, clock, options.seed)
     print(format_table(seconds, options.images, options.seed))
     cpu = f"{platform.machine()}, {options.threads} threads"
     print(

@@ -8,8 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from nonrobust_guidance.ground_truth import GaussianMixture
     from nonrobust_guidance.guidance.classifier import ClassifierGuidance, NonFiniteGradientError
+    from nonrobust_guidance.guidance.dps import DPS
+    from nonrobust_guidance.guidance.dsg import DSG
+    from nonrobust_guidance.guidance.freedom import FreeDoM
+    from nonrobust_guidance.guidance.lgd import LGD
     from nonrobust_guidance.guidance.method import Guidance
+    from nonrobust_guidance.guidance.mpgd import MPGD
     from nonrobust_guidance.guidance.stabilizers import EMA, Adam, ClipNorm, Identity, Normalize, chain
+    from nonrobust_guidance.guidance.tfg import TFG
+    from nonrobust_guidance.guidance.ugd import UGD
     from nonrobust_guidance.models.augmentation import augmented
     from nonrobust_guidance.models.ensemble import ensemble
     from nonrobust_guidance.models.preprocessing import preprocess
@@ -25,11 +32,18 @@ if TYPE_CHECKING:
 __all__ = [
     "DDIM",
     "DDPM",
+    "DPS",
+    "DSG",
     "EMA",
+    "LGD",
+    "MPGD",
+    "TFG",
+    "UGD",
     "Adam",
     "ClassifierGuidance",
     "ClipNorm",
     "DPMSolver",
+    "FreeDoM",
     "GaussianMixture",
     "Guidance",
     "GuidedPipeline",
@@ -52,13 +66,20 @@ __all__ = [
 _HOME = {
     "DDIM": "sampling.samplers",
     "DDPM": "sampling.samplers",
-    "DPMSolver": "sampling.samplers",
-    "Guidance": "guidance.method",
+    "DPS": "guidance.dps",
+    "DSG": "guidance.dsg",
     "EMA": "guidance.stabilizers",
+    "LGD": "guidance.lgd",
+    "MPGD": "guidance.mpgd",
+    "TFG": "guidance.tfg",
+    "UGD": "guidance.ugd",
     "Adam": "guidance.stabilizers",
     "ClassifierGuidance": "guidance.classifier",
     "ClipNorm": "guidance.stabilizers",
+    "DPMSolver": "sampling.samplers",
+    "FreeDoM": "guidance.freedom",
     "GaussianMixture": "ground_truth",
+    "Guidance": "guidance.method",
     "GuidedPipeline": "sampling.pipeline",
     "Identity": "guidance.stabilizers",
     "NonFiniteGradientError": "guidance.classifier",

@@ -69,6 +69,7 @@ def test_imports_point_upstream(file):
             {"torch", "diffusers"},
         ),
         (["models.classifiers", "metrics.score"], {"diffusers"}),
+        (["guidance", "sampling.samplers"], {"torch"}),
     ],
 )
 def test_nothing_waits_for_libraries_that_it_does_not_use(modules: list[str], heavy: set[str]) -> None:

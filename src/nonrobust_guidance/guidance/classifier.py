@@ -75,7 +75,7 @@ class ClassifierGuidance(Guidance):
             return climb._replace(gradient=math.sqrt(step.transition.alpha_bar) * climb.gradient)
         return climb
 
-    def weight(self, step: StepContext) -> float:
+    def reach(self, step: StepContext) -> float:
         """Return the weight of the score."""
         return step.score_weight
 

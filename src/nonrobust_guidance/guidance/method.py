@@ -1,8 +1,11 @@
 """What all guidance methods share: what they are given at a step, what they ask of it, and the fields of each.
 
-A method is a frozen dataclass that extends `Guidance` and says two things: `evaluate`, how its gradient comes from the
-networks, and `move`, what it adds to the step. The chain does the rest: noise, stabilizer, trust region, recurrences.
-Importing this does not import torch: Snakemake reads the fields of these classes.
+A method is a frozen dataclass that extends `Guidance` and says three things: `evaluate`, how its gradient comes from
+the networks, `move`, what it adds to the step, and `reach`, how far a gradient of 1 moves x. The chain does the rest:
+noise, stabilizer, trust region, recurrences. Importing this does not import torch: Snakemake reads the fields of these
+classes.
+
+It is long because `Guidance` is one class, half of it docstrings that every method refers to.
 """
 
 from __future__ import annotations
@@ -54,6 +57,8 @@ class Climb(NamedTuple):
     """What was differentiated, (B,)."""
     ascent: Tensor | None = None
     """How far further steps moved the clean image, for methods that take some."""
+    slope: Tensor | None = None
+    """The gradient with respect to what the classifier saw, which is the first of such steps' where it saw the same."""
 
 
 class Draws(NamedTuple):
@@ -202,12 +207,12 @@ class Guidance:
         """
         raise NotImplementedError(f"{type(self).__name__} has no move; give it a method of this name.")
 
-    def weight(self, step: StepContext) -> float:
+    def reach(self, step: StepContext) -> float:
         """Return by how much a stabilized gradient of 1 moves x at strength 1; NaN for a move that is not linear in it.
 
         Where it is 0, guidance cannot move x, and no gradient is computed.
         """
-        raise NotImplementedError(f"{type(self).__name__} has no weight; give it a method of this name.")
+        raise NotImplementedError(f"{type(self).__name__} has no reach; give it a method of this name.")
 
     def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
         """Return what the sampler steps along, guided or not: the prediction, with ``x0_hat`` clamped or not."""
@@ -259,23 +264,41 @@ class Guidance:
         with torch.enable_grad():
             seen = leaf(point)
             value = self.log_likelihood(seen, transition.t, draws) if objective is None else objective(seen)
-            gradient = differentiate("classifier", value.sum(), seen)
+            slope = gradient = differentiate("classifier", value.sum(), seen)
         if self.through_network:
             gradient = differentiate("denoiser", point, x, gradient)
-        return Climb(prediction.detached(), infinite_where(gradient, value.detach()), value.detach())
+        value = value.detach()
+        return Climb(prediction.detached(), infinite_where(gradient, value), value, slope=infinite_where(slope, value))
 
-    def ascend(self, v: Tensor, objective: Callable[[Tensor], Tensor], step_size: float, num_steps: int) -> Tensor:
-        """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it."""
+    def ascend(
+        self,
+        v: Tensor,
+        objective: Callable[[Tensor], Tensor],
+        step_size: float,
+        num_steps: int,
+        slope: Tensor | None = None,
+    ) -> Tensor:
+        """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it.
+
+        Args:
+            v: where to start, (B, C, H, W).
+            objective: from images (B, C, H, W) to (B,).
+            step_size: of each step.
+            num_steps: how many.
+            slope: the gradient at ``v`` where it is known, which saves the first step's pass.
+        """
         import torch
 
-        from nonrobust_guidance.guidance.gradients import differentiate, leaf
+        from nonrobust_guidance.guidance.gradients import differentiate, leaf, require_gradients
 
+        require_gradients()
         for _ in range(num_steps):
-            with torch.enable_grad():
-                seen = leaf(v)
-                value = objective(seen)
-                gradient = differentiate("classifier", value.sum(), seen)
-            v = v + step_size * infinite_where(gradient, value.detach())
+            if slope is None:
+                with torch.enable_grad():
+                    seen = leaf(v)
+                    value = objective(seen)
+                    slope = infinite_where(differentiate("classifier", value.sum(), seen), value.detach())
+            v, slope = v + step_size * slope, None
         return v
 
     def log_likelihood(self, seen: Tensor, t: int, draws: Draws = NO_DRAWS) -> Tensor:
@@ -293,10 +316,8 @@ class Guidance:
         logits = classify(self.classifier, seen, *told, noise=draws.augment)
         return target_objective(logits, self.targets(len(seen)), self.objective)
 
-    def require_finite(
-        self, climb: Climb, x_t: Tensor, k: int, t: int, indices: Sequence[int]
-    ) -> tuple[Tensor, Tensor]:
-        """Return the gradient (B, C, H, W) with zeros for the samples where it is not finite, and which these are (B,).
+    def require_finite(self, climb: Climb, x_t: Tensor, k: int, t: int, indices: Sequence[int]) -> tuple[Climb, Tensor]:
+        """Return what was found with zeros for the samples where it is not finite, and which these are (B,).
 
         Args:
             climb: from `evaluate`.
@@ -313,16 +334,18 @@ class Guidance:
         if climb.ascent is not None:
             finite = finite & climb.ascent.isfinite().flatten(1).all(dim=1)
         if bool(finite.all()):
-            return gradient, ~finite
+            return climb, ~finite
         if self.on_nonfinite == "raise":
             row = int((~finite).nonzero()[0])
             seen = {"xt": x_t, "x0": climb.prediction.x0}.get(self.point, climb.prediction.x0_hat)
-            remedy = remedy_for(gradient[row], seen[row])
+            remedy = remedy_for(gradient[row], seen[row], self.strength_field)
             raise NonFiniteGradientError(
                 f"The gradient of sample {indices[row]} is not finite at step {k} (t = {t}), with {self.described}; "
                 f"{remedy}, or pass on_nonfinite='skip'."
             )
-        return gradient.masked_fill(~finite.reshape(-1, 1, 1, 1), 0.0), ~finite
+        rows = ~finite.reshape(-1, 1, 1, 1)
+        ascent = None if climb.ascent is None else climb.ascent.masked_fill(rows, 0.0)
+        return climb._replace(gradient=gradient.masked_fill(rows, 0.0), ascent=ascent), ~finite
 
     @property
     def described(self) -> str:
@@ -340,13 +363,13 @@ def infinite_where(gradient: Tensor, objective: Tensor) -> Tensor:
     return gradient.masked_fill(wrong.reshape(-1, 1, 1, 1), math.inf) if bool(wrong.any()) else gradient
 
 
-def remedy_for(gradient: Tensor, seen: Tensor) -> str:
+def remedy_for(gradient: Tensor, seen: Tensor, strength_field: str) -> str:
     """Return why one sample's gradient (C, H, W) is not finite, and what to do, from what the classifier saw."""
     if not bool(seen.isfinite().all()):
         return "the image that the classifier is given is not, so check the denoiser's weights and precision"
     if bool((gradient == math.inf).all()):
         return "the classifier's logits are not, so check its weights and precision"
-    return "lower the scale"
+    return f"lower the {strength_field}"
 
 
 def require_target(target: object) -> None:

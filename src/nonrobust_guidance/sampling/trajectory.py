@@ -139,7 +139,7 @@ def reverse_chain(
     stabilizer = guidance.stabilizer.init(x) if guidance else None
     for k, transition in enumerate(schedule.transitions(), start=1):
         std = sampler.noise_std(transition)
-        if guidance is None or not acts_in(guidance, sampler, transition):
+        if guidance is None or not acts_in(guidance, sampler, transition, schedule):
             z = draw(k) if std > 0.0 else None
             prediction = models.predict(x, transition)
             along = guidance.base(prediction, x, transition) if guidance else prediction
@@ -156,11 +156,11 @@ def reverse_chain(
             z = (draw(k) if r == 1 else draw(k, "step", r)) if std > 0.0 else None
             step = context_of(sampler, transition, schedule, z)
             climb = models.evaluate(x, step, draws_for(guidance, draw, k, r))
-            gradient, wrong = guidance.require_finite(climb, x, k, transition.t, indices)
+            climb, wrong = guidance.require_finite(climb, x, k, transition.t, indices)
             skipped = skipped | wrong
-            strength = getattr(guidance, guidance.strength_field) * guidance.weight(step)
+            strength = getattr(guidance, guidance.strength_field) * guidance.reach(step)
             seen = StabilizerStep(transition.noise_level, std, strength)
-            stabilizer, stabilized = stabilize(guidance.stabilizer, stabilizer, gradient, seen)
+            stabilizer, stabilized = stabilize(guidance.stabilizer, stabilizer, climb.gradient, seen)
             move = guidance.move(climb, stabilized, step)
             along = guidance.base(climb.prediction, x, transition)
             after, guided = sampler.step(solver, x, along, transition, z, move)
@@ -173,12 +173,13 @@ def reverse_chain(
         solver, shift = after, guided - unguided
         x = x.clamp(-1.0, 1.0) if clip and transition.last else x
         x0_hat = climb.prediction.x0_hat
-        yield Step(k, transition.t, x, x0_hat, gradient, stabilized, skipped, strength, shift, std)
+        yield Step(k, transition.t, x, x0_hat, climb.gradient, stabilized, skipped, strength, shift, std)
 
 
-def acts_in(guidance: Guidance, sampler: Sampler, transition: Transition) -> bool:
+def acts_in(guidance: Guidance, sampler: Sampler, transition: Transition, schedule: Schedule) -> bool:
     """Return whether guidance acts in a step: within its interval, and where it can move x."""
-    return guidance.acts_at(transition.noise_level) and guidance.weight(context_of(sampler, transition)) != 0.0
+    reach = guidance.reach(context_of(sampler, transition, schedule))
+    return guidance.acts_at(transition.noise_level) and reach != 0.0
 
 
 def context_of(
