@@ -6,13 +6,15 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Collection, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.config import Run, load_config, load_models, sample_files
+from nonrobust_guidance.config import load_config, load_models, sample_files
 from nonrobust_guidance.errors import UserError, printable
 from nonrobust_guidance.files import refusal
-from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
+from nonrobust_guidance.metrics.settings import Scoring
+from nonrobust_guidance.metrics.tables import RESULT_FILES, ResultFile
 from nonrobust_guidance.models.origins import (
     FetchedDiffusion,
     TrainedClassifier,
@@ -23,9 +25,9 @@ from nonrobust_guidance.models.origins import (
 from nonrobust_guidance.progress import progress_lines
 from nonrobust_guidance.sampling.settings import Chain
 
-# All commands are in one file, longer than others, for a reader looks one of them up by its name. Here alone a run is
-# taken apart: each function gets the values that it uses. Every command imports its stage itself: torch takes seconds,
-# and has to find its number of threads already set.
+# All commands are in one file, longer than others, for a reader looks one of them up by its name. A run is taken apart
+# here, so that each function gets the values that it uses; only functions of `measure_table` are given all of it. Every
+# command imports its stage itself: torch takes seconds, and has to find its number of threads already set.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -208,38 +210,16 @@ def gather_scores(args: argparse.Namespace) -> None:
     gather_scores(run.sampling.methods, args.scores, args.output)
 
 
-def measure_noise_accuracy(args: argparse.Namespace) -> None:
-    """Measure the classifiers' accuracy over the noise levels."""
-    from nonrobust_guidance.metrics.gradients.noise_accuracy import measure_noise_accuracy
+def measure_table(file: ResultFile) -> Callable[[argparse.Namespace], None]:
+    """Return the command that makes a table with the function that the list of tables names."""
 
-    run = load_config(args.config)
-    measure_noise_accuracy(
-        run.metrics.part(NoiseAccuracy),
-        run.metrics.bootstrap,
-        args.checkpoints / run.diffusion.name,
-        _guides(run, args.checkpoints),
-        args.data,
-        args.output,
-        device=run.device,
-    )
+    def measure(args: argparse.Namespace) -> None:
+        module, _, function = file.measured_by.partition(":")
+        make = getattr(import_module(f"{__package__}.{module}"), function)
+        make(load_config(args.config), args.data, args.checkpoints, args.output)
 
-
-def measure_sensitivity(args: argparse.Namespace) -> None:
-    """Measure how much logits and gradients change from one noise level to the next."""
-    from nonrobust_guidance.metrics.gradients.sensitivity import measure_sensitivity, stabilizers_of
-
-    run = load_config(args.config)
-    measure_sensitivity(
-        run.metrics.sensitivity,
-        run.metrics.bootstrap,
-        run.sampling.steps,
-        stabilizers_of(run),
-        args.checkpoints / run.diffusion.name,
-        _guides(run, args.checkpoints),
-        args.data,
-        args.output,
-        device=run.device,
-    )
+    measure.__name__, measure.__doc__ = f"measure_{Path(file.name).stem}", f"Measure {file.holds}."
+    return measure
 
 
 def measure_trajectories(args: argparse.Namespace) -> None:
@@ -383,11 +363,6 @@ def estimate_cost(args: argparse.Namespace) -> None:
     print(cost.format_cost(run.run, cost.estimate_cost(run), rates, origin))
 
 
-def _guides(run: Run, checkpoints: Path) -> dict[str, Path]:
-    """Return the checkpoints of all classifiers but the judge."""
-    return {name: checkpoints / name for name in run.classifiers if name != run.metrics.judge}
-
-
 def _may_replace(args: argparse.Namespace, name: str) -> bool:
     """Return whether the user allows that a model's training is replaced; Snakemake passes that in the environment."""
     from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
@@ -443,8 +418,9 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_references, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
     add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
     add(gather_scores, scores=Path, samples=Path, output=Path, provenance=Path)
-    add(measure_noise_accuracy, data=Path, checkpoints=Path, output=Path)
-    add(measure_sensitivity, data=Path, checkpoints=Path, output=Path)
+    for file in RESULT_FILES:
+        if file.measured_by:
+            add(measure_table(file), data=Path, checkpoints=Path, output=Path)
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)

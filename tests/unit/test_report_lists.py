@@ -3,12 +3,14 @@
 import shutil
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 import yaml
 from jinja2 import UndefinedError
 
+from nonrobust_guidance import cli
 from nonrobust_guidance.audit.record import SUMMARY
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
 from nonrobust_guidance.records.environment import SOURCES, code_hash
@@ -41,7 +43,7 @@ def test_an_audit_compares_tables_whose_rows_have_names() -> None:
 
 def test_every_table_and_page_has_its_parts() -> None:
     captions = {path.stem for path in (ROOT / "workflow" / "report").glob("*.rst")}
-    assert {Path(file.name).stem for file in TABLES} - captions <= {"provenance"}
+    assert captions - {"workflow", "index", "page", "table", "history"} <= {Path(file.name).stem for file in TABLES}
     assert {page.name for page in PAGES} == {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     folders = {path.name for path in (ROOT / "src/nonrobust_guidance/report/pages").iterdir() if path.is_dir()}
     assert {page.name for page in PAGES} | {"index"} == folders - {"__pycache__"}
@@ -81,3 +83,17 @@ def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str
     assert ("ablation" in found) == has
     assert found["ground_truth"].settings(asked) == {}
     assert found["sampling"].settings(asked) == report | {"ground_truth": {"num_samples": 1000, "num_steps": 100}}
+
+
+def test_a_table_that_names_its_function_has_a_command_that_calls_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    named = [file for file in RESULT_FILES if file.measured_by]
+    assert named
+    for file in named:
+        module, _, function = file.measured_by.partition(":")
+        asked: list[tuple[Any, ...]] = []
+        monkeypatch.setattr(f"nonrobust_guidance.{module}.{function}", lambda *given, asked=asked: asked.append(given))
+        folders = ["--data", "d", "--checkpoints", "c", "--output", file.name]
+        config = str(ROOT / "config" / "tiny.yaml")
+        assert cli.main([f"measure-{Path(file.name).stem.replace('_', '-')}", "--config", config, *folders]) == 0
+        [(run, *given)] = asked
+        assert (run.run, given) == ("tiny", [Path("d"), Path("c"), Path(file.name)])

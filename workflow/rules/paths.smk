@@ -46,5 +46,10 @@ def drawn_files(folder, targets):
 
 
 def table(file):
-    """Return a table of the results as an output, with its caption in Snakemake's own report."""
-    return report(f"{RESULTS}/{file.name}", caption=f"../report/{Path(file.name).stem}.rst", category="Results")
+    """Return a table of the results as an output, with its caption in Snakemake's own report.
+
+    Where the table has no caption of its own, the report shows the parameter ``holds`` of the rule.
+    """
+    own = f"{Path(file.name).stem}.rst"
+    caption = own if os.path.isfile(f"{workflow.basedir}/workflow/report/{own}") else "table.rst"
+    return report(f"{RESULTS}/{file.name}", caption=f"../report/{caption}", category="Results")

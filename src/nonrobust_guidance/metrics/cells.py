@@ -8,6 +8,7 @@ from pathlib import Path
 
 from nonrobust_guidance.guidance import ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import Identity
+from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.sampling.settings import Guided, Plan, Unguided
 from nonrobust_guidance.settings import Choice
@@ -93,6 +94,11 @@ def middle_scale(scales: Iterable[float]) -> float:
 def guide_of(cell: Cell, plan: Plan) -> str:
     """Return whose opinion is the guide's own: of unguided samples that of `self_judge`."""
     return cell.method.classifier or self_judge(plan)
+
+
+def guides_of(run: Measured, checkpoints: Path) -> dict[str, Path]:
+    """Return the checkpoints of all classifiers but the judge, by name."""
+    return {name: checkpoints / name for name in run.classifiers if name != run.metrics.judge}
 
 
 def _method(name: str, entry: Guided | Unguided, classifiers: Mapping[str, Classifier]) -> Method:

@@ -1,7 +1,7 @@
 """The files of a run's results: what each holds, what names a row of it, and what a reader of it relies on.
 
-One list serves whoever writes, gathers, reads, compares, publishes or links them. The texts that Snakemake's own report
-shows under a table are in workflow/report, under the table's name.
+One list serves whoever writes, gathers, reads, compares, publishes or links them. The text that Snakemake's own report
+shows under a table is in workflow/report, under the table's name, or else what the list says that the table holds.
 """
 
 from __future__ import annotations
@@ -30,6 +30,9 @@ class ResultFile(NamedTuple):
         required: further columns that the report relies on in every run; settings may add others.
         published: whether git and DVC hold it for a published run.
         compared: whether an audit compares its rows with the published ones.
+        measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
+            called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
+            beside the run's other tables. Empty for what has a command of its own.
     """
 
     name: str
@@ -38,6 +41,7 @@ class ResultFile(NamedTuple):
     required: tuple[str, ...] = ()
     published: bool = True
     compared: bool = True
+    measured_by: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -67,12 +71,14 @@ NOISE_ACCURACY = ResultFile(
     "each classifier's accuracy over the noise level",
     ("classifier", "at", "t"),
     ("n", *with_ends("accuracy"), "probability_mean", "probability_low", "probability_high"),
+    measured_by="metrics.gradients.noise_accuracy:noise_accuracy_of",
 )
 SENSITIVITY = ResultFile(
     "sensitivity.csv",
     "how much logits and gradients change along the forward process",
     ("classifier", "at", "quantity", "stabilizer", "t"),
     ("n", *with_ends("ratio", "relative_change")),
+    measured_by="metrics.gradients.sensitivity:sensitivity_of",
 )
 TRAJECTORIES = ResultFile(
     "trajectories.csv",

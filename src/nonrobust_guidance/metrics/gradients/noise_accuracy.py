@@ -16,8 +16,9 @@ from tqdm import tqdm
 from nonrobust_guidance.data import load_split
 from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.cells import guides_of
 from nonrobust_guidance.metrics.judging import probabilities_of, summarize_probabilities
-from nonrobust_guidance.metrics.settings import Bootstrap, NoiseAccuracy
+from nonrobust_guidance.metrics.settings import Bootstrap, Measured, NoiseAccuracy
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
@@ -28,6 +29,19 @@ from nonrobust_guidance.schedule import Schedule, Transition
 
 BATCH_SIZE = 128
 Row = dict[str, Any]
+
+
+def noise_accuracy_of(run: Measured, data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
+    """Write the table of a run; see `measure_noise_accuracy`."""
+    measure_noise_accuracy(
+        run.metrics.part(NoiseAccuracy),
+        run.metrics.bootstrap,
+        checkpoints / run.diffusion.name,
+        guides_of(run, checkpoints),
+        data_folder,
+        output_csv,
+        device=run.device,
+    )
 
 
 def measure_noise_accuracy(

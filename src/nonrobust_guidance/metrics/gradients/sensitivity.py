@@ -20,9 +20,9 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.method import StepContext
 from nonrobust_guidance.guidance.stabilizers import Stabilizer
-from nonrobust_guidance.metrics.cells import list_methods
+from nonrobust_guidance.metrics.cells import guides_of, list_methods
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
-from nonrobust_guidance.metrics.settings import Bootstrap, Sensitivity
+from nonrobust_guidance.metrics.settings import Bootstrap, Measured, Sensitivity
 from nonrobust_guidance.metrics.statistics.intervals import resampled_interval
 from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
@@ -38,6 +38,21 @@ Values = dict[tuple[str, str], Tensor]
 """(B, ...) by quantity and stabilizer, whose name is empty for what is not stabilized."""
 Changes = dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]
 """The same keys: for each image the quotient and the relative change, (B,) each."""
+
+
+def sensitivity_of(run: Measured, data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
+    """Write the table of a run; see `measure_sensitivity`."""
+    measure_sensitivity(
+        run.metrics.sensitivity,
+        run.metrics.bootstrap,
+        run.sampling.steps,
+        stabilizers_of(run),
+        checkpoints / run.diffusion.name,
+        guides_of(run, checkpoints),
+        data_folder,
+        output_csv,
+        device=run.device,
+    )
 
 
 def measure_sensitivity(
