@@ -1,12 +1,11 @@
-"""The page for contributors: its files and lines go into a copy of the package, where its tests and run files work."""
+"""The page for contributors: a copy of the project gets its files and its lines, and what it shows is run there."""
 
-import json
+import ast
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,142 +14,177 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "extending.md"
-BLOCK = re.compile(r"(?:^(?P<words>\S[^\n]*):\n\n)?^```(?P<language>\w+)\n(?P<content>.*?)^```$", re.M | re.S)
+SECTION = re.compile(r"^## (.+?)\n(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(\w+) (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NEW_MODULE = re.compile(r"^\+from nonrobust_guidance\.(\S+) import (\w+)$", re.MULTILINE)
+COPIED = ["src", "workflow", "notebooks", "config", "profiles", "Snakefile", "pyproject.toml"]
+MODULES = Path("src", "nonrobust_guidance")
 
 
 class Block(NamedTuple):
-    """A block of code, the line above it, and the paths that this names."""
-
+    section: str
     language: str
-    words: str
-    content: str
-
-    @property
-    def paths(self) -> list[str]:
-        return re.findall(r"`([^`]+\.\w+)`", self.words)
+    name: str
+    text: str
 
 
-def blocks() -> Iterator[Block]:
-    for found in BLOCK.finditer(PAGE.read_text(encoding="utf-8")):
-        yield Block(found["language"], found["words"] or "", found["content"])
+class Extended(NamedTuple):
+    """A copy of the project with all that the page adds, and which files each section touched, besides tests."""
 
-
-def patched(text: str, diff: str) -> str:
-    """Return a text with the hunks of a diff; empty lines part them, and what each begins with occurs once."""
-    for hunk in re.split(r"^\n", diff, flags=re.M):
-        lines = hunk.splitlines(keepends=True)
-        before = "".join(line[1:] for line in lines if line[0] in " -")
-        after = "".join(line[1:] for line in lines if line[0] in " +")
-        assert text.count(before) == 1, f"{before!r} is not there once"
-        text = text.replace(before, after)
-    return text
-
-
-def merged(into: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
-    """Return a run with a fragment of a run file; a section with ``uses`` or a name takes the place of another."""
-    for key, value in part.items():
-        inner = isinstance(value, dict) and isinstance(into.get(key), dict)
-        into[key] = merged(into[key], value) if inner and not {"uses", "name"} & value.keys() else value
-    return into
+    folder: Path
+    touched: dict[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a copy of the project in which all of the page is done."""
-    root = tmp_path_factory.mktemp("extended")
-    for name in ("src", "workflow", "notebooks", "profiles", "tests/unit/test_methods_of_runs.py"):
-        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, _with_parent(root / name))
-    beside = [f"tests/{name}.py" for name in ("conftest", "local_hub", "sections")]
-    for name in ("Snakefile", "pyproject.toml", "config/tiny.yaml", *beside):
-        shutil.copy(ROOT / name, _with_parent(root / name))
-    for block in blocks():
-        for path in block.paths if block.language != "yaml" else ():
-            file = _with_parent(root / path)
-            if block.language == "diff":
-                file.write_text(patched(file.read_text(), block.content))
-            elif block.words.startswith("At the end of"):
-                file.write_text(file.read_text().rstrip("\n") + "\n" + block.content)
-            else:
-                assert not file.exists(), path
-                file.write_text(block.content)
-    run = yaml.safe_load((root / "config" / "tiny.yaml").read_text())
-    for block in blocks():
-        run = merged(run, yaml.safe_load(block.content)) if block.language == "yaml" else run
-    (root / "mine.yaml").write_text(yaml.safe_dump(run))
-    return root
+def blocks() -> list[Block]:
+    page = PAGE.read_text(encoding="utf-8")
+    found = [Block(section, *block) for section, text in SECTION.findall(page) for block in BLOCK.findall(text)]
+    assert len(found) == page.count("```") // 2 > 30
+    return found
 
 
-def _with_parent(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory, blocks: list[Block]) -> Extended:
+    folder = tmp_path_factory.mktemp("extended")
+    for name in COPIED:
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+        else:
+            shutil.copy(ROOT / name, folder / name)
+    touched: dict[str, set[str]] = {}
+    for section, language, name, text in blocks:
+        if language == "yaml":
+            continue
+        path = folder / name
+        if language == "snakemake":
+            path.write_text(f"{path.read_text(encoding='utf-8')}\n\n{text}", encoding="utf-8")
+        elif language == "diff":
+            for module, added in NEW_MODULE.findall(text):
+                moved = MODULES / f"{module.replace('.', '/')}.py"
+                if not (folder / moved).exists():
+                    shutil.copy(defining(added, blocks, folder), folder / moved)
+                    touched.setdefault(section, set()).add(str(moved))
+            path.write_text(patched(path.read_text(encoding="utf-8"), text, name), encoding="utf-8")
+        else:
+            assert not path.exists(), f"{name} is there already"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        if "/" in name and not name.startswith("tests/"):
+            touched.setdefault(section, set()).add(name)
+    return Extended(folder, touched)
 
 
-def call(copy: Path, *command: str) -> str:
-    environment = os.environ | {"PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+def defining(name: str, blocks: list[Block], folder: Path) -> Path:
+    """Return the file of the page that defines a class."""
+    (file,) = (block.name for block in blocks if block.language == "python" and f"\nclass {name}" in block.text)
+    return folder / file
 
 
-def cli(copy: Path, *arguments: str) -> str:
-    return call(copy, sys.executable, "-m", "nonrobust_guidance.cli", *arguments)
+def patched(source: str, diff: str, name: str) -> str:
+    """Return a source with the hunks of a diff, which @@ parts; an empty line of it is context."""
+    for hunk in diff.split("@@\n"):
+        lines = [line if line != "\n" else " \n" for line in hunk.splitlines(keepends=True)]
+        before = "".join(line[1:] for line in lines if line[0] != "+")
+        after = "".join(line[1:] for line in lines if line[0] != "-")
+        assert source.count(before) == 1, f"{name} has this {source.count(before)} times:\n{before}"
+        source = source.replace(before, after)
+    return source
 
 
-def test_the_page_has_each_kind_with_its_file_its_line_and_its_test() -> None:
-    paths = [path for block in blocks() for path in block.paths]
-    assert len([path for path in paths if path.startswith("tests/")]) == 8
-    listed = re.findall(r"^\| [a-z ]+ \| `[A-Z_]+` \| `(\S+)` \|$", PAGE.read_text(), re.M)
-    changed = [block.paths[0] for block in blocks() if block.language == "diff"]
-    assert sorted(changed) == sorted(f"src/nonrobust_guidance/{path}" for path in listed)
-
-
-def test_its_tests_pass_and_its_code_is_clean(copy: Path) -> None:
-    python = [path for block in blocks() for path in block.paths if path.endswith(".py")]
-    call(copy, "ruff", "check", "--quiet", *python)
-    call(copy, "ruff", "format", "--check", "--quiet", *python)
-    call(copy, "snakefmt", "--check", "workflow/rules/metrics.smk")
-    call(copy, "nbstripout", "--verify", "notebooks/fronts.ipynb")
-    tests = [path for path in python if path.startswith("tests/")]
-    run = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    call(copy, *run, *tests)
-    # Of the test that goes over the lists, what is new in them.
-    assert "12 passed" in call(copy, *run, "tests/unit/test_methods_of_runs.py", "-k", "polyak or plms")
-
-
-def test_a_run_uses_its_files_from_outside(copy: Path) -> None:
-    assert "mine.yaml is valid" in cli(copy, "check-config", "mine.yaml")
-    cli(copy, "prepare-data", "--config", "mine.yaml", "--output", "data/bars", "--threads", "1")
-    manifest = json.loads((copy / "data" / "bars" / "manifest.json").read_text())
-    assert (manifest["kind"], manifest["classes"], manifest["factors"]) == (
-        "BarsData",
-        ["across", "along"],
-        ["position"],
+def run(extended: Extended, *command: str) -> str:
+    paths = os.pathsep.join([str(extended.folder / "src"), str(extended.folder)])
+    found = subprocess.run(
+        [sys.executable, *command],
+        cwd=extended.folder,
+        env=os.environ | {"PYTHONPATH": paths, "PYTHONDONTWRITEBYTECODE": "1"},
+        capture_output=True,
+        text=True,
     )
-    where = {name: manifest["settings"].get(name) for name in ("uses", "thickness")}
-    assert where == {"uses": "my_data.py:BarsData", "thickness": 2}
-    network = "import my_classifier as m, torch; print(m.AllConvolutional(8).build(3)(torch.zeros(2, 3, 16, 16)).shape)"
-    assert call(copy, sys.executable, "-c", network).strip() == "torch.Size([2, 3])"
+    assert found.returncode == 0, found.stdout + found.stderr
+    return found.stdout
 
 
-def test_its_table_is_measured_and_shown_and_a_run_has_both(copy: Path) -> None:
-    results = _with_parent(copy / "results" / "tiny" / "metrics.csv").parent
-    cells = ["ema,1,baseball,0,0.9,3", "ema,3,baseball,0,0.8,4", "adam,1,baseball,0,0.7,2"]
-    header = "method,scale,target,seed,accuracy_heldout,fd_judge_conditional"
-    (results / "metrics.csv").write_text("\n".join([header, *cells]))
-    folders = ["--data", "data", "--checkpoints", "checkpoints", "--output", str(results / "fronts.csv")]
-    cli(copy, "measure-fronts", "--config", "config/tiny.yaml", *folders)
-    assert (results / "fronts.csv").read_text().splitlines()[1:] == [
-        "ema,1,baseball,0,0",
-        "ema,3,baseball,0,1",
-        "adam,1,baseball,0,0",
-    ]
-    page = results / "report" / "fronts.html"
-    page.parent.mkdir()
-    given = ["--results", str(results), "--notebook", "notebooks/fronts.ipynb", "--output", str(page)]
-    cli(copy, "render-page", "--config", "config/tiny.yaml", *given)
-    assert "<td>adam</td>" in re.sub(r"<td[^>]*>", "<td>", page.read_text())
-    shutil.rmtree(results)
-    run = [sys.executable, "-m", "snakemake", "--configfile", "config/tiny.yaml", "--cores", "1"]
-    plan = call(copy, *run, "--dry-run", "--quiet", "rules", "--", "results/tiny/report/fronts.html")
-    assert re.search(r"measure_fronts +1\n", plan)
-    assert re.search(r"render_page +1\n", plan)
+def run_file(blocks: list[Block], kind: str) -> dict[str, Any]:
+    """Return the run of the tests with all that the page adds to it, its dataset named by this key."""
+    written: dict[str, Any] = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text(encoding="utf-8"))
+    for _, language, name, text in blocks:
+        if language == "yaml":
+            part = yaml.safe_load(text)
+            if name == "dataset" and kind in part["dataset"]:
+                written |= part
+            elif name == "classifiers":
+                written["classifiers"] |= part
+            elif name == "methods":
+                written["sampling"]["methods"] |= part
+    written["sampling"]["targets"] = ["along"]
+    return written
+
+
+def test_the_tests_that_it_shows_pass(extended, blocks):
+    shown = [block.name for block in blocks if Path(block.name).name.startswith("test_")]
+    assert len({block.section for block in blocks if block.name in shown}) == 9, "each kind has a test"
+    assert f"{len(shown)} passed" in run(extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", *shown)
+
+
+def test_what_it_adds_is_as_clean_as_the_rest(extended):
+    files = ["src", "tests", "notebooks", *(path.name for path in extended.folder.glob("my_*.py"))]
+    run(extended, "-m", "ruff", "check", "--no-cache", *files)
+    run(extended, "-m", "ruff", "format", "--no-cache", "--check", *files)
+    run(extended, "-m", "snakefmt", "--check", "workflow/rules/metrics.smk")
+
+
+def test_what_it_adds_imports_only_from_upstream(extended):
+    spec = ROOT / "tests" / "workflow" / "test_imports.py"
+    target = extended.folder / "tests" / "workflow" / spec.name
+    target.parent.mkdir()
+    shutil.copy(spec, target)
+    run(extended, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(target), "-k", "upstream or torch")
+
+
+@pytest.mark.parametrize("kind", ["uses", "kind"])
+def test_a_run_takes_all_of_it_and_makes_the_page(extended, blocks, kind):
+    written = run_file(blocks, kind) | {"run": kind}
+    (extended.folder / f"{kind}.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    code = f"""
+from pathlib import Path
+from nonrobust_guidance.cli import main
+from nonrobust_guidance.config import load_config
+
+run = load_config(Path("{kind}.yaml"))
+print({{name: method.label for name, method in run.sampling.guided.items()}})
+print(run.dataset.kind)
+shared = ["--config", "{kind}.yaml"]
+assert main(["prepare-data", *shared, "--output", "data"]) == 0
+made = ["--data", "data", "--checkpoints", "data", "--output", "{kind}/real_sharpness.csv"]
+assert main(["measure-real-sharpness", *shared, *made]) == 0
+page = ["--notebook", "notebooks/real_sharpness.ipynb", "--output", "{kind}/report/real_sharpness.html"]
+assert "{kind}" == "uses" or main(["render-page", *shared, "--results", "{kind}", *page]) == 0
+"""
+    labels, dataset = run(extended, "-c", code).splitlines()
+    assert dataset == {"uses": "Stripes", "kind": "stripes"}[kind]
+    assert ast.literal_eval(labels).items() >= {("from_file", "Proportional"), ("by_name", "proportional")}
+    assert (extended.folder / kind / "real_sharpness.csv").read_text() == (
+        "target,n,sharpness\nacross,10,4\nalong,10,4\n"
+    )
+    if kind == "kind":
+        html = (extended.folder / kind / "report" / "real_sharpness.html").read_text(encoding="utf-8")
+        assert "data:image/svg+xml" in html
+
+
+def test_snakemake_plans_the_table_and_the_page(extended, blocks):
+    (extended.folder / "planned.yaml").write_text(yaml.safe_dump(run_file(blocks, "kind") | {"run": "planned"}))
+    target = "results/planned/report/real_sharpness.html"
+    plan = run(extended, "-m", "snakemake", "-n", "--cores", "1", "--configfile", "planned.yaml", "--", target)
+    assert {"prepare_data", "measure_real_sharpness", "render_page"} <= set(plan.split())
+
+
+def test_it_touches_as_many_files_as_it_says(extended, blocks):
+    (table,) = (text for section, text in SECTION.findall(PAGE.read_text()) if section == "What each takes")
+    rows = re.findall(r"^\| (An? .+?) \| (\d?) ?\| (\d?) ?\|$", table, re.MULTILINE)
+    said = {section: (int(inside or 0), int(outside or 0)) for section, inside, outside in rows}
+    own = [block for block in blocks if block.name.startswith("my_")]
+    assert said == {
+        section: (len(extended.touched.get(section, ())), sum(block.section == section for block in own))
+        for section in dict.fromkeys(block.section for block in blocks)
+    }
+    assert max(inside for inside, _ in said.values()) <= 3

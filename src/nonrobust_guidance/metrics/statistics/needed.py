@@ -1,0 +1,46 @@
+"""How many samples it takes to decide a difference between two methods."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL
+
+POWER = 0.8
+
+
+def samples_needed(
+    difference: float, discordant: float, targets: int = 1, power: float = POWER, level: float = LEVEL
+) -> int:
+    """Return the n per target, over all seeds, at which the interval of a difference of paired shares excludes 0.
+
+    ``(z sqrt(psi) + z_power sqrt(psi - d^2))^2 / (K d^2)`` for the difference d and the discordant share psi (Connor
+    1987, Biometrics 43:207), of K targets with equal n. It goes with `share_difference`, whose interval excludes 0
+    where McNemar's test rejects it. Targets are taken as independent; if their differences correlate by r, it takes
+    ``1 + (K - 1) r`` times as many.
+
+    The difference is one that would matter to the reader. With the one that was just observed, the answer only says
+    again how wide its interval is. The discordant share may well be the observed one, `Pairs.discordant`.
+
+    Args:
+        difference: of the shares, averaged over targets, in [-1, 1] and not 0.
+        discordant: share of pairs in which exactly one of the two succeeds, at least the difference's size.
+        targets: K, at least 1.
+        power: probability to decide, in (0, 1).
+        level: the interval's coverage, in (0, 1).
+
+    Raises:
+        ValueError: if no pairs can have that difference and that discordant share.
+    """
+    if not 0 < abs(difference) <= discordant <= 1:
+        raise ValueError(
+            f"No n decides a difference of {difference:g} with {discordant:g} of the pairs discordant;"
+            " the difference is not 0 and at most that share."
+        )
+    if targets < 1:
+        raise ValueError(f"A comparison is for at least one target; got {targets}.")
+    normal = NormalDist()
+    rejected = normal.inv_cdf((1 + level) / 2) * math.sqrt(discordant)
+    deviation = normal.inv_cdf(power) * math.sqrt(discordant - difference**2)
+    return math.ceil((rejected + deviation) ** 2 / (targets * difference**2))
