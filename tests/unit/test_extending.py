@@ -40,6 +40,8 @@ def blocks() -> list[Block]:
     page = PAGE.read_text(encoding="utf-8")
     found = [Block(section, *block) for section, text in SECTION.findall(page) for block in BLOCK.findall(text)]
     assert len(found) == page.count("```") // 2 > 30
+    # What stands behind a fence, a browser does not show.
+    assert [block.name for block in found if block.language != "yaml" and f"`{block.name}`" not in page] == []
     return found
 
 
