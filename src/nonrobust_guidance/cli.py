@@ -24,6 +24,7 @@ from nonrobust_guidance.models.origins import (
 )
 from nonrobust_guidance.progress import progress_lines
 from nonrobust_guidance.sampling.settings import Chain
+from nonrobust_guidance.settings.files import failure_in_own_file
 
 # All commands are in one file, longer than others, for a reader looks one of them up by its name. A run is taken apart
 # here, so that each function gets the values that it uses; only functions of `measure_table` are given all of it. Every
@@ -42,11 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except UserError as error:
             mistake = str(error)
         except ModuleNotFoundError as error:
-            mistake = _missing(error, parsed)
+            mistake = failure_in_own_file(error) or _missing(error, parsed)
         except KeyboardInterrupt:
             return 130
         except Exception as error:
-            mistake = refusal(error)
+            mistake = refusal(error) or failure_in_own_file(error)
             if mistake is None:
                 raise
         # Not within the except clause, whose traceback keeps progress bars open until its end.

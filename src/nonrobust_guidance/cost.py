@@ -69,14 +69,23 @@ class Cost:
 
 
 def estimate_cost(run: Measured) -> Cost:
-    """Count what a run does."""
+    """Count what a run does.
+
+    A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise with
+    `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
+    """
     sampling, size = run.sampling, run.dataset.image_size
     drawn = {name: num_drawn(method, sampling) for name, method in sampling.methods.items()}
-    noise = run.diffusion.schedule
-    guided = {name: drawn[name] * guided_steps(noise, sampling, method) for name, method in sampling.guided.items()}
     forward = sum(n * sampling.methods[name].steps for name, n in drawn.items())
-    backward = sum(guided[name] for name, method in sampling.guided.items() if example_of(method).through_network)
-    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(*[sum(guided.values())] * 2)}
+    backward = asked = 0
+    for name, method in sampling.guided.items():
+        guidance = example_of(method)
+        acting = drawn[name] * guided_steps(run.diffusion.schedule, sampling, method)
+        made = acting * guidance.recurrences
+        forward += made - acting
+        backward += made if guidance.through_network else 0
+        asked += made * guidance.num_classifier_passes
+    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(asked, asked)}
     num_images = dataset_size(run.dataset)
     return Cost(
         cells=len(list_cells(run)),
@@ -96,10 +105,9 @@ def num_drawn(method: Method, sampling: Sampling) -> int:
 
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
-    """Return how often a method's guidance acts on a sample: at so many steps, each with its recurrences."""
+    """Return at how many steps of a method's chain its guidance acts; recurrences are not counted."""
     schedule, sampler, guidance = noise.make().respaced(method.steps), chain.sampler_of(method), example_of(method)
-    acting = sum(acts_in(guidance, sampler, step, schedule) for step in schedule.transitions())
-    return acting * guidance.recurrences
+    return sum(acts_in(guidance, sampler, step, schedule) for step in schedule.transitions())
 
 
 def example_of(method: Guided) -> Guidance:

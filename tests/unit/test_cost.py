@@ -58,6 +58,52 @@ def test_passes_are_those_that_the_engine_makes(tiny, at, interval):
     assert found[cost.SAMPLING].to_input == (seen["classifier"] if at == "x0" else 0)
 
 
+@pytest.mark.parametrize(
+    ("guidance", "fields"),
+    [
+        ("dps", {}),
+        ("lgd", {"num_draws": 3}),
+        ("freedom", {"recurrences": 2}),
+        ("mpgd", {"sampler": "ddim"}),
+        ("dsg", {}),
+        ("ugd", {"recurrences": 2, "ascents": 3}),
+        ("tfg", {"mu": 0.1, "sigma": 0.1, "recurrences": 2, "iterations": 4, "num_draws": 2}),
+        ("tfg", {"mu": 0.0, "sigma": 0.1, "iterations": 4, "sampler": "dpmsolver"}),
+    ],
+)
+def test_passes_of_other_guidance_are_those_that_the_engine_makes(tiny, guidance, fields):
+    method = {"classifier": "robust", "guidance": guidance, "scales": [0.5], "num_samples": 5, "steps": 10, **fields}
+    raw = tiny.resolved()
+    raw["sampling"] |= {"methods": {"only": method}, "targets": ["baseball"]}
+    run = parse_config(raw, "")
+    seen = {"unet": 0, "through": 0, "classifier": 0, "back": 0}
+
+    def counted(x, name):
+        seen[name] += len(x)
+        return x
+
+    def denoiser(x, t):
+        counted(x, "unet")
+        return 0.1 * x if not x.requires_grad else 0.1 * watched(x, "through")
+
+    def classifier(x):
+        return watched(counted(x, "classifier"), "back").flatten(1)[:, :2]
+
+    def watched(x, name):
+        through = x.clone()
+        if through.requires_grad:
+            through.register_hook(lambda gradient: counted(gradient, name))
+        return through
+
+    drawn = run.sampling.methods["only"]
+    schedule, sampler = run.diffusion.schedule.make().respaced(10), run.sampling.sampler_of(drawn)
+    ng.sample(denoiser, schedule, 5, guidance=drawn.make(classifier, 0, 0.5), sampler=sampler, shape=(3, 8, 8))
+    found = cost.estimate_cost(run).passes
+    assert found[cost.SAMPLING] == (seen["unet"], seen["through"], 0)
+    assert found[cost.GUIDANCE] == (seen["classifier"], seen["back"], 0)
+    assert seen["back"] > 0
+
+
 def test_hours_are_passes_over_throughput(tiny):
     found = cost.estimate_cost(tiny)
     sampling, training = found.passes[cost.SAMPLING], found.passes["U-Net, training"]

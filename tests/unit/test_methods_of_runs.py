@@ -1,13 +1,16 @@
 """Guidance and sampler, method by method in a run file: built in, and from a file of one's own."""
 
 import hashlib
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from diffusers import DDPMScheduler, UNet2DModel
 from sections import run_of
 
 import nonrobust_guidance as ng
@@ -15,8 +18,13 @@ from nonrobust_guidance.config import parse_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance import METHODS
 from nonrobust_guidance.metrics.cells import list_methods
+from nonrobust_guidance.models.classifiers import build_from_card, load_classifier, save_classifier
+from nonrobust_guidance.models.diffusion import load_diffusion, save_diffusion
+from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.report.wording import method_labels
+from nonrobust_guidance.sampling.draw import draw_samples
 from nonrobust_guidance.sampling.samplers import SAMPLERS
+from nonrobust_guidance.sampling.settings import Chain
 
 MIXTURE = ng.GaussianMixture([(-0.5, 0.0), (0.5, 0.0)], 0.05)
 SCHEDULE = ng.Schedule.linear(40, 1e-3, 0.4).respaced(4)
@@ -64,6 +72,45 @@ def test_every_guidance_draws_with_every_sampler(name: str, sampler: str) -> Non
     assert method.recorded()["trust_radius"] == 2.0
 
 
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A U-Net and a classifier of a few weights, as files."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    torch.manual_seed(0)
+    unet = UNet2DModel(
+        sample_size=8, block_out_channels=(8, 8), layers_per_block=1, norm_num_groups=4,
+        down_block_types=("DownBlock2D",) * 2, up_block_types=("UpBlock2D",) * 2,
+    )  # fmt: skip
+    scheduler = DDPMScheduler(40, beta_start=1e-3, beta_end=0.4)
+    save_diffusion(unet, scheduler, folder / "unet")
+    card = {"architecture": "judge_cnn", "classes": ["cup", "ball"], "factors": [], "input_size": 8}
+    save_classifier(build_from_card(card), card, folder / "weak")
+    return folder
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("name", METHODS)
+def test_every_guidance_draws_images_by_a_run_file(name: str, sampler: str, checkpoints: Path, tmp_path: Path) -> None:
+    one = {"guidance": name, "sampler": sampler, "num_samples": 2, **FIELDS.get(name, {})}
+    run = run_with(one=one)
+    sampling, folder = run.sampling, tmp_path / "samples"
+    method, chain = sampling.methods["one"], sampling.part(Chain)
+    draw_samples("one", method, 0.5, 0, chain, {"ball": 1}, checkpoints / "unet", checkpoints / "weak", folder)
+    drawn = np.load(folder / "ball.npy")
+    assert drawn.shape == (2, 8, 8, 3)
+    card = json.loads((folder / "ball.json").read_text())["configuration"]
+    assert (card["method"]["sampler"], card["method"]["guidance"], card["scale"]) == (sampler, name, 0.5)
+    unet, schedule = load_diffusion(checkpoints / "unet", torch.device("cpu"))
+    by_hand = METHODS[name](
+        load_classifier(checkpoints / "weak", torch.device("cpu")),
+        1,
+        **{METHODS[name].strength_field: 0.5},
+        **FIELDS.get(name, {}),
+    )
+    expected = ng.sample(unet, schedule.respaced(4), 2, guidance=by_hand, sampler=SAMPLERS[sampler]())
+    assert np.array_equal(drawn, to_uint8(expected))
+
+
 def test_a_method_without_a_sampler_has_that_of_the_run() -> None:
     raw = run_with(one={"at": "x0"}).resolved()
     for sampler, eta, expected in (
@@ -87,15 +134,22 @@ def test_methods_are_told_apart_in_tables_and_figures() -> None:
         plain={"at": "x0"},
         bounded={"at": "x0", "trust_radius": 1.0},
         fast={"at": "x0", "trust_radius": 1.0, "sampler": "dpmsolver"},
+        first={"at": "x0", "sampler": {"name": "dpmsolver", "order": 1}},
+        same={"at": "xt", "sampler": {"name": "ddpm"}},
         dps={"guidance": "dps"},
     )
     assert list(method_labels(run).values()) == [
         "non-robust, x̂₀",
         "non-robust, x̂₀, trust region 1",
         "non-robust, x̂₀, trust region 1, dpmsolver",
+        "non-robust, x̂₀, dpmsolver(order=1)",
+        "non-robust, xₜ",
         "non-robust, dps",
     ]
-    assert [method.at for method in list_methods(run)] == ["x0", "x0", "x0", "dps"]
+    methods = list_methods(run)
+    assert [method.at for method in methods] == ["x0", "x0", "x0", "x0", "xt", "dps"]
+    # What the paper claims is about its guidance, with the run's sampler and without a trust region.
+    assert [method.name for method in methods if method.as_in_paper] == ["plain", "same"]
 
 
 @pytest.mark.parametrize(
@@ -163,6 +217,15 @@ class Still:
 """
 
 
+DECORATOR = "@dataclass(frozen=True, eq=False)\n"
+CHECKED = """\
+    def __post_init__(self):
+        super().__post_init__()
+        'a' + self.share
+
+    def reach"""
+
+
 def test_a_guidance_and_a_sampler_from_a_file_of_ones_own(tmp_path: Path) -> None:
     file = tmp_path / "mine.py"
     file.write_text(MINE)
@@ -184,7 +247,7 @@ def test_a_guidance_and_a_sampler_from_a_file_of_ones_own(tmp_path: Path) -> Non
     level = 1.0 - float(SCHEDULE.alpha_bars[0])
     assert last.gradient is not None and before.x.isfinite().all()
     torch.testing.assert_close(last.x, last.x0_hat + level * 0.5 * 0.25 * last.gradient)
-    assert next(iter(method_labels(run).values())) == "non-robust, Gentle, Still"
+    assert next(iter(method_labels(run).values())) == "non-robust, Gentle, Still(quiet=False)"
     file.write_text(MINE.replace("0.5", "0.4"))
     changed = run_with(one=mine, other={"at": "x0"})
     assert changed.sampling.methods["one"].recorded() != recorded
@@ -197,7 +260,21 @@ def test_a_guidance_and_a_sampler_from_a_file_of_ones_own(tmp_path: Path) -> Non
     ("content", "name", "sentence"),
     [
         (MINE, "Gentel", "has no class Gentel; correct the name"),
-        (MINE, "Still", "Still in FILE has no method evaluate; add it"),
+        (MINE, "Still", "Still in FILE does not extend Guidance; import that from nonrobust_guidance.guidance.method"),
+        (MINE.replace("def move", "def moved"), "Gentle", "Gentle in FILE has no method move; add it"),
+        (MINE.replace("def reach", "def reached"), "Gentle", "Gentle in FILE has no method reach; add it"),
+        (MINE.replace(DECORATOR, ""), "Gentle", "Gentle in FILE is no dataclass; write @dataclass(frozen=True, eq="),
+        (
+            MINE.replace("    scale: float\n", ""),
+            "Gentle",
+            "Gentle in FILE has no field scale for the scales; add",
+        ),
+        (MINE.replace("share: float", "steps: float"), "Gentle", "Gentle in FILE has a field steps, which is a key of"),
+        (
+            MINE.replace("    def reach", CHECKED),
+            "Gentle",
+            "FILE fails at line 15 (TypeError: can only",
+        ),
         ("import missing_library\n", "Gentle", "fails at line 1 (ModuleNotFoundError: No module named"),
     ],
 )

@@ -1,6 +1,7 @@
 """Sensitivity against closed forms: linear logits, a quadratic log-probability, stabilizers by recursion."""
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 import nonrobust_guidance as ng
 from nonrobust_guidance.data import Split
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.guidance.stabilizers import StabilizerStep, chain
 from nonrobust_guidance.metrics.gradients import sensitivity
 from nonrobust_guidance.metrics.gradients.sensitivity import list_observers, measure_sensitivity, stabilizers_of, walk
 from nonrobust_guidance.sampling.noise import SampleNoise
@@ -96,6 +98,29 @@ def test_a_stabilizer_goes_from_the_noisiest_level_down() -> None:
         np.testing.assert_allclose(changes["c", "xt"]["gradient", "ema"][0], expected, rtol=1e-6)
         # The stabilizer changes nothing of what is raw.
         np.testing.assert_allclose(changes["c", "xt"]["gradient", ""][0], 1 / 50, rtol=1e-6)
+
+
+@dataclass(frozen=True)
+class Fading:
+    """Each gradient times the noise level, the step's variance and the weight of a gradient at scale 1."""
+
+    def init(self, x: Tensor) -> None:
+        pass
+
+    def update(self, state: None, g: Tensor, step: StabilizerStep) -> tuple[None, Tensor]:
+        return None, step.noise_level * step.noise_std**2 * step.strength * g
+
+
+def test_a_stabilizer_that_asks_is_told_of_the_ancestral_step_at_scale_1() -> None:
+    alone = [1 - ROOTS[level] ** 2 for level in range(6)]
+    # Sigma_t = beta_t (1 - alpha_bar_{t-1}) / (1 - alpha_bar_t) of the posterior, 0 at the last step.
+    ratios = [ROOTS[level] ** 2 / (ROOTS[level - 1] ** 2 if level else 1.0) for level in range(6)]
+    variances = [(1 - ratios[level]) * (alone[level - 1] if level else 0.0) / alone[level] for level in range(6)]
+    faded = {level: math.sqrt(alone[level]) * variances[level] ** 2 * x_at(level) / -50 for level in range(6)}
+    for transition, changes in walked(quadratic, fading=chain(Fading())):
+        t = transition.t
+        expected = norms(faded[t] - faded[t - 1]) / norms(x_at(t) - x_at(t - 1))
+        np.testing.assert_allclose(changes["c", "xt"]["gradient", "fading"][0], expected, rtol=1e-5)
 
 
 def test_each_point_is_denoised_with_its_own_timestep_and_the_same_noise() -> None:

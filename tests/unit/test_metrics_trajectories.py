@@ -119,11 +119,11 @@ METHOD = OneMethod().choose(
 )
 
 
-def measure(folder: Path, output: Path, name: str = "weak_ema", batch_size: int = 64) -> None:
+def measure(folder: Path, output: Path, name: str = "weak_ema", batch_size: int = 64, method: Any = METHOD) -> None:
     """Follow the method's first five samples of seed 4 toward class 1, the ball."""
     settings, bootstrap = Trajectories(num_samples=5), Bootstrap(resamples=20, seed=0)
     where = (folder / "unet", folder / "weak", output)
-    measure_trajectories(name, METHOD, Chain(), 4, "ball", 1, settings, bootstrap, *where, batch_size=batch_size)
+    measure_trajectories(name, method, Chain(), 4, "ball", 1, settings, bootstrap, *where, batch_size=batch_size)
 
 
 @pytest.fixture
@@ -168,6 +168,31 @@ def test_the_table_is_of_the_samples_that_the_run_draws(tiny_networks: Any, tmp_
     survival = (shifts.sum(0).norm(dim=1) / shifts.norm(dim=2).sum(0)).mean()
     assert table.survival.iloc[-1] == pytest.approx(float(survival), rel=1e-4)
     assert table.cosine.isna().tolist() == [True, False, False, False]
+
+
+def test_guidance_that_is_no_multiple_of_its_gradient_has_no_survival(tiny_networks: Any, tmp_path: Path) -> None:
+    common = {"classifier": "weak", "objective": "log_prob", "num_samples": 6, "steps": 5}
+    dsg = OneMethod().choose({"guidance": "dsg", "scales": [0.1], **common})
+    measure(tmp_path, tmp_path / "dsg.csv", method=dsg)
+    table = pd.read_csv(tmp_path / "dsg.csv")
+    # The last step adds no noise, so that there is none to turn.
+    assert list(table.k) == [1, 2, 3, 4]
+    assert table.norm.gt(0).all() and table.cosine[1:].notna().all()
+    assert table[["survival", "survival_raw"]].isna().all(axis=None)
+
+
+def test_of_a_step_that_is_made_twice_the_last_time_counts(tiny_networks: Any, tmp_path: Path) -> None:
+    unet, classifier = tiny_networks
+    common = {"classifier": "weak", "objective": "log_prob", "num_samples": 6, "steps": 5}
+    ugd = OneMethod().choose({"guidance": "ugd", "scales": [0.5], "recurrences": 2, "ascents": 1, **common})
+    measure(tmp_path, tmp_path / "ugd.csv", method=ugd)
+    table = pd.read_csv(tmp_path / "ugd.csv")
+    guidance = ng.UGD(classifier, 1, 0.5, recurrences=2, ascents=1)
+    steps = [s for s in ng.trajectory(unet, SCHEDULE.respaced(5), 5, 4, guidance=guidance) if s.gradient is not None]
+    assert list(table.k) == [step.k for step in steps]
+    expected = [float(step.gradient.flatten(1).norm(dim=1).median()) for step in steps]
+    assert list(table.norm) == pytest.approx(expected, rel=1e-4)
+    assert table.survival.between(0, 1).all()
 
 
 def test_the_batch_size_changes_nothing(tiny_networks: Any, tmp_path: Path) -> None:

@@ -49,6 +49,41 @@ def test_a_change_is_one_setting_and_no_more(fake):
     }
 
 
+def test_guidance_sampler_and_trust_region_are_settings_too(fake):
+    ema, lgd = {**BASE, "scales": [1]}, {"classifier": "weak", "guidance": "lgd", "scales": [1], "stabilizer": [EMA]}
+    methods = {
+        "base": ema,
+        "bounded": ema | {"trust_radius": 2},
+        "fast": ema | {"sampler": "dpmsolver"},
+        "same": ema | {"sampler": {"name": "ddpm"}, "objective": "logit"},
+        "lgd": lgd,
+        "draws": lgd | {"num_draws": 4},
+        "lgd_by_ddim": lgd | {"sampler": "ddim"},
+    }
+    run = fake.run(methods=methods)
+    found = {c.method: (c.setting, c.value) for c in variants.variants_of(run, "base")}
+    assert found == {
+        "base": ("", ""),
+        "bounded": ("trust_radius", "2"),
+        "fast": ("sampler", "dpmsolver"),
+        "same": ("objective", "logit"),
+        "lgd": ("guidance", "lgd"),
+        "draws": ("guidance", "lgd"),
+    }
+    found = {c.method: (c.setting, c.value) for c in variants.variants_of(run, "lgd")}
+    assert found == {
+        "lgd": ("", ""),
+        "base": ("guidance", "classifier"),
+        "draws": ("num_draws", "4"),
+        "lgd_by_ddim": ("sampler", "ddim"),
+    }
+    solvers = {"first": {"name": "dpmsolver", "order": 1}, "second": {"name": "dpmsolver", "order": 2}}
+    run = fake.run(
+        methods={"base": ema | {"sampler": "dpmsolver"}} | {n: ema | {"sampler": s} for n, s in solvers.items()}
+    )
+    assert variants.variants_of(run, "base")[1:] == [("first", "dpmsolver order", "1")]
+
+
 def test_the_table_says_what_is_told_apart(results):
     rows = {(row["changed"], row["to"]): row for row in variants.ablation_table(results, "base")}
     assert rows["objective", "logit"]["against the base"].startswith("is better")

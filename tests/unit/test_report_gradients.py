@@ -96,6 +96,22 @@ def test_tables_have_a_row_for_each_method_and_each_reading(gradients: Gradients
     assert len(words.noise_table(gradients)) == 4 * 3
 
 
+def test_a_method_without_survival_has_its_angle_alone(fake: Any, tmp_path: Path) -> None:
+    config = fake.config()
+    write(fake, tmp_path, config)
+    table = pd.read_csv(tmp_path / "trajectories.csv")
+    columns = [column for column in table.columns if column.startswith("survival")]
+    table.loc[table["method"].isin(["weak_x0", "weak_ema"]), columns] = math.nan
+    table.to_csv(tmp_path / "trajectories.csv", index=False)
+    found = Gradients.read(fake.run(config), tmp_path)
+    text = words.along_sampling(found)
+    assert "nan" not in text
+    assert "non-robust, x̂₀: 76°" in text and "non-robust, x̂₀: 76° and" not in text
+    row = next(row for row in words.course_table(found) if row["method"] == "non-robust, x̂₀")
+    assert row["shift left, raw"] == "-"
+    figures.survivals(found)
+
+
 def test_averages_leave_out_what_there_is_not() -> None:
     rows = pd.DataFrame({"c": [math.nan, 0.2, 0.4], "c_low": [math.nan, 0.1, 0.3], "c_high": [math.nan, 0.3, 0.7]})
     assert average(rows, "c") == pytest.approx((0.3, 0.2, 0.5))

@@ -174,6 +174,11 @@ class Guidance:
         return 0
 
     @property
+    def num_classifier_passes(self) -> int:
+        """How often a sample goes through the classifier, there and back, each time the step is made."""
+        return max(1, self.num_smooth_draws)
+
+    @property
     def through_network(self) -> bool:
         """Whether the gradient runs back through the denoiser."""
         return self.point in ("x0", "x0_hat")

@@ -108,6 +108,11 @@ class TFG(Guidance):
         """The draws of one recurrence; of noise 0 there are none."""
         return self.num_draws if self.sigma > 0.0 else 0
 
+    @property
+    def num_classifier_passes(self) -> int:
+        """One for each draw at each step of the ascent, whose first has the gradient that is there already."""
+        return max(1, self.num_smooth_draws) * (max(1, self.iterations) if self.mu else 1)
+
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
         """Return the prediction, the gradient through the network, and by how much the ascent moved the image."""
         std = self.sigma * (step.transition.noise_level if self.sigma_weight == "decrease" else 1.0)

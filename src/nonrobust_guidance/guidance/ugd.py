@@ -60,6 +60,11 @@ class UGD(Guidance):
         require_count("ascents", self.ascents, least=0)
         super().__post_init__()
 
+    @property
+    def num_classifier_passes(self) -> int:
+        """One forward, and one for each of the ascents."""
+        return 1 + self.ascents
+
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
         """Return the prediction, G, and by how much the ascents moved the clean image."""
         climb = self.climb(network, x_t, step.transition, draws)

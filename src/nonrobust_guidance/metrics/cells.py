@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from nonrobust_guidance.guidance import ClassifierGuidance
+from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import Identity
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.sampling.settings import Guided, Plan, Unguided
 from nonrobust_guidance.settings import Choice
 
@@ -32,6 +32,7 @@ class Method:
         objective: log_prob or logit.
         scales: of the guidance; 0 alone for unguided sampling.
         trust_radius: of the bound on its steps; None without.
+        sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
     """
 
     name: str
@@ -42,11 +43,17 @@ class Method:
     objective: str
     scales: tuple[float, ...]
     trust_radius: float | None = None
+    sampler: str = ""
 
     @property
     def guided(self) -> bool:
         """Whether a classifier guides."""
         return bool(self.classifier)
+
+    @property
+    def as_in_paper(self) -> bool:
+        """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, without a bound."""
+        return self.at in get_args(At) and self.trust_radius is None and not self.sampler
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,7 @@ class Cell:
 
 def list_methods(plan: Plan) -> list[Method]:
     """Return the run's methods, in the order of the configuration."""
-    return [_method(name, entry, plan.classifiers) for name, entry in plan.sampling.methods.items()]
+    return [_method(name, entry, plan) for name, entry in plan.sampling.methods.items()]
 
 
 def list_cells(plan: Plan) -> list[Cell]:
@@ -101,13 +108,15 @@ def guides_of(run: Measured, checkpoints: Path) -> dict[str, Path]:
     return {name: checkpoints / name for name in run.classifiers if name != run.metrics.judge}
 
 
-def _method(name: str, entry: Guided | Unguided, classifiers: Mapping[str, Classifier]) -> Method:
+def _method(name: str, entry: Guided | Unguided, plan: Plan) -> Method:
+    own = entry.sampler if entry.sampler != plan.sampling.sampler else None
+    sampler = _describe(own) if own is not None else ""
     if isinstance(entry, Unguided):
-        return Method(name, "", False, "", "", "", (0.0,))
-    robust, scales = classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
+        return Method(name, "", False, "", "", "", (0.0,), sampler=sampler)
+    robust, scales = plan.classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius)
+    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius, sampler)
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

@@ -16,8 +16,8 @@ AT = {"xt": X_T, "x0": X0_HAT, "x0_detached": f"{X0_HAT} detached"}
 
 
 def percent(interval: Interval | None, decimals: int = 0) -> str:
-    """Return a share such as ``97% [92, 99]``; a dash for none."""
-    if interval is None:
+    """Return a share such as ``97% [92, 99]``; a dash for none, or where it is no number."""
+    if interval is None or math.isnan(interval.value):
         return "-"
     value, low, high = (f"{100 * end:.{decimals}f}" for end in interval)
     return f"{value}% [{low}, {high}]"
@@ -73,14 +73,13 @@ def method_labels(plan: Plan) -> dict[str, str]:
     """
     entries, labels = plan.sampling.guided, {}
     for method in list_methods(plan):
+        sampler = [method.sampler] if method.sampler else []
         if not method.guided:
-            labels[method.name] = "unguided"
+            labels[method.name] = ", ".join(["unguided", *sampler])
             continue
         chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
         family = "robust" if method.robust else "non-robust"
-        entry = entries[method.name]
-        region = [f"trust region {entry.trust_radius:g}"] if entry.trust_radius is not None else []
-        sampler = [entry.sampler.label] if entry.sampler is not None else []
+        region = [f"trust region {method.trust_radius:g}"] if method.trust_radius is not None else []
         at = AT.get(method.at, method.at)
         labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *sampler])
     shown = list(labels.values())

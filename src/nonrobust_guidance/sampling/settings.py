@@ -1,7 +1,11 @@
-"""The section ``sampling``: what is drawn, how, and by which methods."""
+"""The section ``sampling``: what is drawn, how, and by which methods.
+
+It is long because the section is one: its keys are read together, and most lines are their descriptions.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
@@ -26,6 +30,7 @@ from nonrobust_guidance.settings.kinds import (
     schema_of_file,
     schema_of_kind,
     section_of,
+    unusable,
 )
 from nonrobust_guidance.settings.mistakes import WrongTypeError, shown
 from nonrobust_guidance.settings.types import (
@@ -56,7 +61,6 @@ Stabilizers = Annotated[tuple[Annotated[Choice, OneOf(STABILIZERS, needs=("init"
 SAMPLER = OneOf(SAMPLERS, bare=True, needs=("init", "step", "noise_std", "reference_std", "score_weight", "x0_weight"))
 _PER_METHOD = ("classifier", "target", "objective", "stabilizer", "interval", "on_nonfinite", "trust_radius")
 """Fields of every guidance that the run gives, or that stand in `Guided`."""
-_OF_A_METHOD = ("evaluate", "move", "reach")
 
 
 class Entry(Settings):
@@ -89,7 +93,7 @@ class Guided(Entry):
     uses: Words | None = absent("path/to/file.py:Class, a guidance of one's own; its fields stand beside.")
     uses_sha256: Words | None = absent("Of that file; written when the run is read.")
     scales: Annotated[tuple[Positive, ...], Field(min_length=1), DIFFERENT]
-    """Of the guidance, a cell each: its scale, rate or rho."""
+    """Of the guidance, a cell each: its scale, of dsg its rate, from 0 to 1, and of tfg its rho."""
     objective: Annotated[Objective, FROM_RUN]
     """What is differentiated, the log-probability of the target or its raw logit."""
     stabilizer: Stabilizers = ()
@@ -155,6 +159,10 @@ class Guided(Entry):
                 self.make(lambda images: images, 0, self.scales[0])
             except ValueError as error:
                 raise SettingError(f"is refused: {str(error).rstrip('.')}") from None
+            except Exception as error:  # whatever the user's code raises
+                if self.uses is None:
+                    raise
+                raise unusable(error, self.uses) from None
         return self
 
 
@@ -174,6 +182,24 @@ def section_of_guidance(kind: type) -> type[Guided]:
     section = cast(type[Guided], section_of(kind, (*_PER_METHOD, guidance.strength_field), Guided))
     section.kind = guidance
     return section
+
+
+def _require_method(kind: type[Guidance], where: str) -> None:
+    """Raise a SettingError unless a class that extends `Guidance` has what that leaves to it."""
+    fields, strength = {field.name for field in dataclasses.fields(kind)}, kind.strength_field
+    undone = [name for name in ("move", "reach") if getattr(kind, name) is getattr(Guidance, name)]
+    taken = sorted(fields & Guided.model_fields.keys() - {*_PER_METHOD})
+    lacking = None
+    if undone:
+        lacking = f"has no method {undone[0]}; add it"
+    elif "__dataclass_params__" not in vars(kind) and vars(kind).get("__annotations__"):
+        lacking = "is no dataclass; write @dataclass(frozen=True, eq=False) above it"
+    elif strength not in fields:
+        lacking = f"has no field {strength} for the scales; add it, or name another one as its strength_field"
+    elif taken:
+        lacking = f"has a field {taken[0]}, which is a key of every method; give it another name"
+    if lacking:
+        raise SettingError(f"cannot be used: {kind.__name__} in {where.rpartition(':')[0]} {lacking}", USES)
 
 
 class OneMethod:
@@ -200,7 +226,8 @@ class OneMethod:
         if raw.get(USES) is not None:
             if "guidance" in raw:
                 raise SettingError("says what {section}.uses says; remove one", "guidance")
-            found = load_for_setting(raw, _OF_A_METHOD)
+            found = load_for_setting(raw, (), Guidance)
+            _require_method(found.cls, raw[USES])
             return section_of_guidance(found.cls).model_validate({**raw, USES_SHA256: found.sha256})
         name = raw.get("guidance", "classifier")
         if not isinstance(name, str):

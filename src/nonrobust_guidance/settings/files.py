@@ -17,6 +17,9 @@ USES = "uses"
 """The key of ``path/to/file.py:Class``; a relative path begins where the command runs."""
 USES_SHA256 = "uses_sha256"
 """The key of the file's SHA-256, written into the resolved configuration, so that cards and jobs change with it."""
+_MODULES = "nonrobust_guidance_uses_"
+"""What the names of modules from such files begin with."""
+_PACKAGE = Path(__file__).resolve().parents[1]
 
 
 class Found(NamedTuple):
@@ -81,7 +84,7 @@ def _run(file: str, sha256: str) -> object:
     """Return the module that a file is, run once for each content."""
     # By its place too: it may read what lies beside it.
     key = hashlib.sha256(f"{Path(file).resolve()} {sha256}".encode()).hexdigest()[:12]
-    module_name = f"nonrobust_guidance_uses_{Path(file).stem}_{key}"
+    module_name = f"{_MODULES}{Path(file).stem}_{key}"
     if module_name in sys.modules:
         return sys.modules[module_name]
     spec = importlib.util.spec_from_file_location(module_name, file)
@@ -100,9 +103,25 @@ def _run(file: str, sha256: str) -> object:
 
 def failure(error: Exception, file: str) -> UserError:
     """Return what a user reads when code of their own file fails: where, and what Python says of it."""
-    said = error.msg if isinstance(error, SyntaxError) else str(error)
+    said, line = error.msg if isinstance(error, SyntaxError) else str(error), _line(error, file)
     reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
-    return UserError(f"{file} fails at line {_line(error, file)} ({reason}); correct it")
+    return UserError(f"{file} fails{'' if line is None else f' at line {line}'} ({reason}); correct it")
+
+
+def failure_in_own_file(error: Exception) -> str | None:
+    """Return what `failure` says where what failed is code of a user's file, or was called by it; else None.
+
+    What the package's own functions raise when such a file calls them is theirs.
+    """
+    modules = (module for name, module in sys.modules.items() if name.startswith(_MODULES))
+    own = {Path(file).resolve(): file for module in modules if (file := module.__file__)}
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        place = Path(frame.filename).resolve()
+        if place in own:
+            return str(failure(error, own[place]))
+        if place.is_relative_to(_PACKAGE):
+            return None
+    return None
 
 
 def _line(error: Exception, file: str) -> int | None:

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.settings.base import Settings, as_written
-from nonrobust_guidance.settings.files import USES, USES_SHA256, Found, load_class
+from nonrobust_guidance.settings.files import USES, USES_SHA256, Found, failure, load_class
 from nonrobust_guidance.settings.mistakes import SettingError, UnknownKeyError, WrongTypeError, instead, shown
 from nonrobust_guidance.settings.types import Digest, Flag, Number, Words
 
@@ -126,7 +126,12 @@ class OneOf:
             key: getattr(section, key) for key in type(section).model_fields if key in section.model_fields_set
         }
         if not any(field.name in self.given for field in dataclasses.fields(cls)):
-            _require_accepted(cls, arguments)
+            try:
+                _require_accepted(cls, arguments)
+            except Exception as error:  # whatever the user's code raises
+                if USES not in head or isinstance(error, SettingError):
+                    raise
+                raise unusable(error, head[USES]) from None
         said = section.model_dump(mode="json", exclude_unset=True)
         return Choice(name, cls, arguments, name if self.bare and not said and self.key in head else head | said)
 
@@ -166,6 +171,11 @@ def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str], base: type | 
         return load_class(where, needs, raw.get(USES_SHA256), base)
     except UserError as mistake:
         raise SettingError(f"cannot be used: {mistake}", USES) from None
+
+
+def unusable(error: Exception, where: str) -> SettingError:
+    """Return what a user reads when a class of their file, ``path/to/file.py:Class``, fails as it is made."""
+    return SettingError(f"cannot be used: {failure(error, where.rpartition(':')[0])}", USES)
 
 
 def schema_of_kind(section: Any, named: Mapping[str, str], handler: GetJsonSchemaHandler) -> JsonSchemaValue:

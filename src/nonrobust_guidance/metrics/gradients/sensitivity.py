@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from nonrobust_guidance.devices import choose_device
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.method import StepContext
-from nonrobust_guidance.guidance.stabilizers import Stabilizer
+from nonrobust_guidance.guidance.stabilizers import Stabilizer, StabilizerStep, stabilize
 from nonrobust_guidance.metrics.cells import guides_of, list_methods
 from nonrobust_guidance.metrics.gradients.noise_accuracy import noise_levels
 from nonrobust_guidance.metrics.settings import Bootstrap, Measured, Sensitivity
@@ -180,9 +181,11 @@ class Observer:
         """Return logits and gradients at ``x_t`` (B, C, H, W); to be called from the noisiest level on."""
         prediction, gradient, *_ = self.models.evaluate(x_t, StepContext(transition))
         values = {(LOGITS, ""): self.logits(prediction.x0_hat), (GRADIENT, ""): gradient}
+        # There is no chain here. A stabilizer that asks is told of the ancestral step at scale 1.
+        seen = StabilizerStep(transition.noise_level, math.sqrt(transition.variance), transition.variance)
         for name, stabilizer in self.stabilizers.items():
             state = self.states[name] if name in self.states else stabilizer.init(gradient)
-            self.states[name], values[GRADIENT, name] = stabilizer.update(state, gradient)
+            self.states[name], values[GRADIENT, name] = stabilize(stabilizer, state, gradient, seen)
         return values
 
     @torch.no_grad()

@@ -59,6 +59,9 @@ def measure_trajectories(
       where they undo each other. That of directions drawn anew at each of K steps of one length is ``1 / sqrt(K)``.
     - survival_raw: the same if the raw gradients of this very chain had shifted it.
 
+    Of a step that is made several times, the last time counts. A method whose shift is no multiple of its gradient,
+    such as `DSG`, has no survival.
+
     Lengths of saturated classifiers' gradients spread over orders of magnitude, so that a mean would be that of a few
     samples. A zero gradient has no direction: where a classifier's certainty rounds to 1, a sample counts in no cosine,
     and ``cosine_n`` is how many count.

@@ -13,7 +13,7 @@ from nonrobust_guidance.metrics.cells import Method
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.templates import say
-from nonrobust_guidance.report.wording import AT, method_labels
+from nonrobust_guidance.report.wording import method_labels
 
 SENTENCES = "claims/sentences.j2"
 SUPPORTED = "supported"
@@ -51,10 +51,9 @@ class Groups:
         outcomes = results.outcomes_of(target)
 
         def group(chosen: Callable[[Method], bool]) -> list[Outcome]:
-            # The paper's methods have no trust region.
-            return [o for o in outcomes if o.method.guided and o.method.trust_radius is None and chosen(o.method)]
+            return [o for o in outcomes if o.method.as_in_paper and chosen(o.method)]
 
-        self.robust = group(lambda m: m.robust and m.at in AT and not m.stabilizer)
+        self.robust = group(lambda m: m.robust and not m.stabilizer)
         self.at_xt = group(lambda m: not m.robust and m.at == "xt" and not m.stabilizer)
         self.at_x0 = group(lambda m: not m.robust and m.at == "x0" and not m.stabilizer)
         self.stabilized = group(lambda m: not m.robust and m.at == "x0" and bool(m.stabilizer))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import stabilizer_chain
@@ -14,10 +15,10 @@ from nonrobust_guidance.report.facts import Row
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import AT, method_labels, number, percent
-from nonrobust_guidance.sampling.settings import Guided, Plan
+from nonrobust_guidance.sampling.settings import Chain, Guided, Plan
 
 SENTENCES = "pages/ablation/sentences.j2"
-SETTINGS = ("classifier", "at", "objective", "steps", "interval")
+SETTINGS = ("classifier", "objective", "steps", "interval", "trust_radius")
 
 
 class Variant(NamedTuple):
@@ -28,31 +29,57 @@ class Variant(NamedTuple):
     value: str
 
 
-def settings_of(entry: Guided) -> dict[str, Any]:
-    """Return a guided method's settings by name; those of its stabilizers carry the stabilizer's name."""
-    links = stabilizer_chain(entry)
+class Parts(NamedTuple):
+    """What a guided method is made of."""
+
+    settings: dict[str, Any]
+    """By name; guidance, stabilizer and sampler by their labels."""
+    arguments: dict[str, dict[str, Any]]
+    """Of guidance, stabilizer and sampler; those of the last two carry its name."""
+
+    def differences(self, other: Parts) -> list[str]:
+        """Return the names of the settings in which they differ, and of the arguments of what they both have."""
+        found = [key for key, value in self.settings.items() if value != other.settings[key]]
+        for part, own in self.arguments.items():
+            if part not in found:
+                others = other.arguments[part]
+                found += [key for key in own | others if own.get(key) != others.get(key)]
+        return found
+
+    def words(self, key: str) -> str:
+        """Return a setting or an argument as a reader is shown it."""
+        value = next(part[key] for part in (self.settings, *self.arguments.values()) if key in part)
+        return AT.get(value, value) if key == "at" else "none" if value is None else str(value)
+
+
+def parts_of(entry: Guided, chain: Chain) -> Parts:
+    """Return what a guided method is made of, in a run with this chain."""
+    links, sampler = stabilizer_chain(entry), chain.sampler_of(entry)
     settings: dict[str, Any] = {key: getattr(entry, key) for key in SETTINGS}
+    settings["guidance"] = entry.label
     settings["stabilizer"] = " + ".join(link.label for link in links) or "none"
+    settings["sampler"] = name = (entry.sampler or chain.sampler).label
+    stabilizing: dict[str, Any] = {}
     for link in links:
-        settings[f"{link.label} bias_correction"] = False
-        settings |= {f"{link.label} {key}": value for key, value in link.arguments.items()}
-    return settings
+        stabilizing[f"{link.label} bias_correction"] = False
+        stabilizing |= {f"{link.label} {key}": value for key, value in link.arguments.items()}
+    solving = {f"{name} {field.name}": getattr(sampler, field.name) for field in dataclasses.fields(cast(Any, sampler))}
+    return Parts(settings, {"guidance": entry.own, "stabilizer": stabilizing, "sampler": solving})
 
 
 def variants_of(plan: Plan, base: str) -> list[Variant]:
     """Return the base, then every method that differs from it in one setting, in the order of the configuration.
 
-    A method with other stabilizers differs in that one setting, whatever their arguments are.
+    A method with other stabilizers differs in that one setting, whatever their arguments are; so do one with another
+    guidance and one with another sampler.
     """
     entries = plan.sampling.guided
-    own, found = settings_of(entries[base]), [Variant(base, "", "")]
+    own, found = parts_of(entries[base], plan.sampling), [Variant(base, "", "")]
     for name, entry in entries.items():
-        other = settings_of(entry)
-        arguments = set(own) | set(other) if own["stabilizer"] == other["stabilizer"] else {*SETTINGS, "stabilizer"}
-        different = sorted(key for key in arguments if own.get(key) != other.get(key))
+        other = parts_of(entry, plan.sampling)
+        different = own.differences(other)
         if len(different) == 1:
-            value = AT.get(other[different[0]], other[different[0]]) if different == ["at"] else other[different[0]]
-            found.append(Variant(name, different[0], str(value)))
+            found.append(Variant(name, different[0], other.words(different[0])))
     return found
 
 

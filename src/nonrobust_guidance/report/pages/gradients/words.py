@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -63,12 +64,15 @@ def along_sampling(gradients: Gradients) -> str:
     return say(
         SENTENCES,
         "along_sampling",
-        plain=[f"{labels[c.method.name]}: {angle(c.cosine)} and {percent(c.survival)}" for c in plain],
-        stabilized=[
-            f"{labels[c.method.name]}: {angle(c.cosine_stabilized)} and {percent(c.survival)}" for c in stabilized
-        ],
+        plain=[f"{labels[c.method.name]}: {angle(c.cosine)}{left(c.survival)}" for c in plain],
+        stabilized=[f"{labels[c.method.name]}: {angle(c.cosine_stabilized)}{left(c.survival)}" for c in stabilized],
         factors=[number(factor(course.survival, course.survival_raw)) for course in stabilized],
     )
+
+
+def left(survival: Interval) -> str:
+    """Return which share of the shifts is left; nothing of a method whose shifts are no multiples of its gradients."""
+    return "" if math.isnan(survival.value) else f" and {percent(survival)}"
 
 
 def course_table(gradients: Gradients) -> list[Row]:

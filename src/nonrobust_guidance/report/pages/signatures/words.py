@@ -121,7 +121,7 @@ def compare_stabilized(
     signatures: Signatures, chosen: Callable[[Signature, str, Method], Measured | None]
 ) -> Compared | None:
     """Compare non-robust guidance on the one-step denoised image without and with stabilization; None without both."""
-    methods = [method for method in signatures.results.methods if not method.robust and method.at == "x0"]
+    methods = [m for m in signatures.results.methods if m.as_in_paper and not m.robust and m.at == "x0"]
     plain = [method for method in methods if not method.stabilizer]
     found = [one for method in methods if method.stabilizer and (one := chosen(COLOUR, ALL_TARGETS, method))]
     base = chosen(COLOUR, ALL_TARGETS, plain[0]) if plain else None
