@@ -109,8 +109,9 @@ def guides_of(run: Measured, checkpoints: Path) -> dict[str, Path]:
 
 
 def _method(name: str, entry: Guided | Unguided, plan: Plan) -> Method:
-    own = entry.sampler if entry.sampler != plan.sampling.sampler else None
-    sampler = _describe(own) if own is not None else ""
+    chain, own = plan.sampling, entry.sampler
+    # The run's eta is for the run's sampler alone.
+    sampler = "" if own is None or (own == chain.sampler and chain.eta == 0) else _describe(own)
     if isinstance(entry, Unguided):
         return Method(name, "", False, "", "", "", (0.0,), sampler=sampler)
     robust, scales = plan.classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
