@@ -1,4 +1,7 @@
-"""The noise schedule: its tables in float64, and what they say about one step of the chain."""
+"""The noise schedule: its tables in float64, and what they say about one step of the chain.
+
+It is long because every reader of a schedule, diffusers' settings among them, meets here.
+"""
 
 from __future__ import annotations
 

@@ -84,11 +84,11 @@ def test_the_answer_has_the_numbers_of_the_tables(gradients: Gradients) -> None:
 
 
 def test_tables_have_a_row_for_each_method_and_each_reading(gradients: Gradients) -> None:
-    courses = words.course_table(gradients)
-    assert [row["method"] for row in courses][:2] == ["robust, xₜ", "non-robust, xₜ"]
-    assert courses[0]["shift left, stabilized"] == courses[0]["factor"] == "-"
-    assert courses[3]["cosine, raw"] == "0.25\N{NO-BREAK SPACE}[0.25,\N{NO-BREAK SPACE}0.25]"
-    assert courses[3]["shift left, raw"] == "40%\N{NO-BREAK SPACE}[38,\N{NO-BREAK SPACE}42]"
+    followed = words.followed_table(gradients)
+    assert [row["method"] for row in followed][:2] == ["robust, xₜ", "non-robust, xₜ"]
+    assert followed[0]["shift left, stabilized"] == followed[0]["factor"] == "-"
+    assert followed[3]["cosine, raw"] == "0.25\N{NO-BREAK SPACE}[0.25,\N{NO-BREAK SPACE}0.25]"
+    assert followed[3]["shift left, raw"] == "40%\N{NO-BREAK SPACE}[38,\N{NO-BREAK SPACE}42]"
     changes = words.change_table(gradients)
     assert len(changes) == 4 * 3
     assert changes[1]["quotient against raw"] == "lower at 2, higher at 1, not told apart at 0 levels"
@@ -107,7 +107,7 @@ def test_a_method_without_survival_has_its_angle_alone(fake: Any, tmp_path: Path
     text = words.along_sampling(found)
     assert "nan" not in text
     assert "non-robust, x̂₀: 76°" in text and "non-robust, x̂₀: 76° and" not in text
-    row = next(row for row in words.course_table(found) if row["method"] == "non-robust, x̂₀")
+    row = next(row for row in words.followed_table(found) if row["method"] == "non-robust, x̂₀")
     assert row["shift left, raw"] == "-"
     figures.survivals(found)
 
@@ -159,7 +159,7 @@ def test_a_run_that_guides_nothing_has_its_page(fake: Any, tmp_path: Path) -> No
     config = fake.config(["cup"], {"free": fake.METHODS["free"]})
     write(fake, tmp_path, config)
     found = Gradients.read(fake.run(config), tmp_path)
-    assert found.courses == []
+    assert found.followed == []
     assert len(words.answer(found)) == 2
     for figure in (figures.right_under_noise(found), figures.gradient_changes(found, "ratio")):
         assert "data:image/svg+xml" in page.figure_html(figure, "alt", "caption")

@@ -17,8 +17,8 @@ from nonrobust_guidance.report.pages.ground_truth.compared import MAIN_SAMPLER, 
 from nonrobust_guidance.report.pages.ground_truth.measured import (
     AT_X0,
     AT_XT,
-    LOOKS,
     STABILIZED,
+    STYLES,
     Mixture,
     read_mixtures,
 )
@@ -31,7 +31,7 @@ Rows = list[dict[str, Any]]
 def mixture(distances: dict[str, tuple[float, float, float]], shares: dict[tuple[str, float], float]) -> Mixture:
     """Return what was measured where the methods, at scales 1 and 2, have these distances and shares."""
     rows: list[dict[str, Any]] = []
-    for method in LOOKS:
+    for method in STYLES:
         for scale in (1.0, 2.0) if method != "unguided" else (0.0,):
             value, low, high = (end + 0.1 * (scale == 2.0) for end in distances.get(method, (0.5, 0.45, 0.55)))
             row = {"mixture": "ring", "method": method, "scale": scale, "steps": 50, "n": 20, "seed": 0}

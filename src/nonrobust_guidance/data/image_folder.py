@@ -1,4 +1,7 @@
-"""A folder of images by class, as users have them: with copies, links, and what programs leave behind."""
+"""A folder of images by class, as users have them: with copies, links, and what programs leave behind.
+
+It is long because one walk through a folder decides all of it: what is read, passed over, and named.
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 A diffusion model is a diffusers folder in one of several layouts. A classifier is a ``.safetensors`` file of a
 torchvision network, its names as they are or behind a prefix, such as the ``classifier.`` of Vaeth et al. (2025).
+
+It is long because fetching, checking and converting a checkpoint go by the same few layouts.
 """
 
 from __future__ import annotations

@@ -7,12 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import cycle
+from typing import NamedTuple
 
 from nonrobust_guidance.metrics.cells import Method
 
 COLOURS = ("#332288", "#6BB7E0", "#CC3355", "#D9A400", "#117733", "#44AA99", "#AA4499", "#808019", "#661100")
 MARKERS = ("o", "s", "X", "D", "^", "v", "P", "p", "h")
 UNGUIDED = "#888888"
+
+
+class LineStyle(NamedTuple):
+    """How a line is drawn, and what the legend calls it."""
+
+    label: str
+    colour: str
+    marker: str
 
 
 def method_colours(methods: Sequence[Method]) -> dict[str, str]:

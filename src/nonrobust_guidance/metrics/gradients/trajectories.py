@@ -116,7 +116,7 @@ def measure_trajectories(
 
 def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
     """Yield each guided step of a chain with what its gradients came to, (B,) for each of `QUANTITIES`."""
-    raw, stabilized = Course(), Course()
+    raw, stabilized = GradientSequence(), GradientSequence()
     for step in steps:
         if step.gradient is None or step.stabilized is None:
             continue
@@ -126,7 +126,7 @@ def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
         yield step, dict(zip(QUANTITIES, found, strict=True))
 
 
-class Course:
+class GradientSequence:
     """A sequence of gradients (B, C, H, W) as it goes on: where the last pointed, and what they have come to."""
 
     def __init__(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,21 +13,13 @@ from matplotlib.ticker import PercentFormatter
 
 from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, draw_readings, in_maths, panels_of
 from nonrobust_guidance.report.pages.gradients.measured import Gradients
-from nonrobust_guidance.report.palette import MARKERS, UNGUIDED, method_colours, method_markers
+from nonrobust_guidance.report.palette import MARKERS, UNGUIDED, LineStyle, method_colours, method_markers
 from nonrobust_guidance.report.wording import AT, method_labels, stabilizer_labels
 
 # Below it a classifier is certain up to rounding, and its gradient is as good as zero.
 SMALLEST_RATIO = 1e-6
 FORWARD = "noise level t, from clean to noise alone"
 REVERSE = "noise level t, in the order of sampling: from noise to the image"
-
-
-class Look(NamedTuple):
-    """How a line is drawn, and what the legend calls it."""
-
-    label: str
-    colour: str
-    marker: str
 
 
 def right_under_noise(gradients: Gradients) -> Figure:
@@ -68,12 +59,12 @@ def gradient_changes(gradients: Gradients, column: str) -> Figure:
     classifiers = list(dict.fromkeys(change.classifier for change in gradients.changes))
     inputs = list(dict.fromkeys(change.at for change in gradients.changes))
     figure, panels = panels_of(len(classifiers), len(inputs), width=9.4, height=2.7)
-    looks = stabilizer_looks(gradients)
+    styles = stabilizer_styles(gradients)
     for row, classifier in zip(panels, classifiers, strict=True):
         for axes, at in zip(row, inputs, strict=True):
             for change in gradients.changes:
                 if (change.classifier, change.at) == (classifier, at):
-                    draw_band(axes, change.rows, column, looks[change.stabilizer])
+                    draw_band(axes, change.rows, column, styles[change.stabilizer])
             name_panel(axes, f"{classifier}, {AT[at]}")
     # All panels share their axes.
     if column == "ratio":
@@ -84,7 +75,7 @@ def gradient_changes(gradients: Gradients, column: str) -> Figure:
     names = {"ratio": "change per length of the step", "relative_change": "relative change"}
     figure.supylabel(names[column], fontsize=10)
     figure.supxlabel(FORWARD, fontsize=10)
-    figure.legend(handles=handles_of(list(looks.values())), loc="outside right center", **LEGEND)
+    figure.legend(handles=handles_of(list(styles.values())), loc="outside right center", **LEGEND)
     return figure
 
 
@@ -118,46 +109,46 @@ def survivals(gradients: Gradients) -> Figure:
 def along_sampling(gradients: Gradients, columns: dict[str, str]) -> tuple[Figure, list[Axes]]:
     """Draw columns of the trajectories over the noise level: a line a guided method, a panel a column and its title."""
     figure, (panels,) = panels_of(1, len(columns), width=10.4, height=3.5)
-    looks = method_looks(gradients)
+    styles = method_styles(gradients)
     for axes, (column, title) in zip(panels, columns.items(), strict=True):
-        for course in gradients.courses:
-            draw_band(axes, course.rows, column, looks[course.method.name])
+        for one in gradients.followed:
+            draw_band(axes, one.rows, column, styles[one.method.name])
         name_panel(axes, title)
     panels[0].invert_xaxis()
     figure.supxlabel(REVERSE, fontsize=10)
-    figure.legend(handles=handles_of(list(looks.values())), loc="outside right center", **LEGEND)
+    figure.legend(handles=handles_of(list(styles.values())), loc="outside right center", **LEGEND)
     return figure, panels
 
 
-def draw_band(axes: Axes, rows: pd.DataFrame, column: str, look: Look) -> None:
+def draw_band(axes: Axes, rows: pd.DataFrame, column: str, style: LineStyle) -> None:
     """Draw a column over t with its interval; where a row has no number, there is a gap."""
     spacing = max(1, len(rows) // 12)
     t, ends = rows["t"].to_numpy(), [rows[f"{column}{end}"].to_numpy(dtype=np.float64) for end in ("", "_low", "_high")]
-    axes.plot(t, ends[0], color=look.colour, marker=look.marker, markersize=4.5, linewidth=1.4, markevery=spacing)
-    axes.fill_between(t, ends[1], ends[2], color=look.colour, alpha=0.15, linewidth=0)
+    axes.plot(t, ends[0], color=style.colour, marker=style.marker, markersize=4.5, linewidth=1.4, markevery=spacing)
+    axes.fill_between(t, ends[1], ends[2], color=style.colour, alpha=0.15, linewidth=0)
 
 
-def method_looks(gradients: Gradients) -> dict[str, Look]:
-    """Return the look of each guided method, the same as in other figures."""
+def method_styles(gradients: Gradients) -> dict[str, LineStyle]:
+    """Return the style of each guided method, the same as in other figures."""
     colours, markers = method_colours(gradients.methods), method_markers(gradients.methods)
     labels = method_labels(gradients.run)
-    names = [course.method.name for course in gradients.courses]
-    return {name: Look(labels[name], colours[name], markers[name]) for name in names}
+    names = [one.method.name for one in gradients.followed]
+    return {name: LineStyle(labels[name], colours[name], markers[name]) for name in names}
 
 
-def stabilizer_looks(gradients: Gradients) -> dict[str, Look]:
-    """Return the look of each stabilizer: that of the first method with it; raw gradients are black."""
+def stabilizer_styles(gradients: Gradients) -> dict[str, LineStyle]:
+    """Return the style of each stabilizer: that of the first method with it; raw gradients are black."""
     colours, markers = method_colours(gradients.methods), method_markers(gradients.methods)
-    looks = {"": Look("raw", REFERENCE, MARKERS[0])}
+    styles = {"": LineStyle("raw", REFERENCE, MARKERS[0])}
     for text, label in stabilizer_labels(gradients.run).items():
         first = next(method.name for method in gradients.methods if method.stabilizer == text)
-        looks[text] = Look(label, colours[first], markers[first])
-    return looks
+        styles[text] = LineStyle(label, colours[first], markers[first])
+    return styles
 
 
-def handles_of(looks: Sequence[Look]) -> list[Line2D]:
+def handles_of(styles: Sequence[LineStyle]) -> list[Line2D]:
     """Return the legend's entries."""
-    return [Line2D([], [], color=o.colour, marker=o.marker, markersize=5, label=in_maths(o.label)) for o in looks]
+    return [Line2D([], [], color=o.colour, marker=o.marker, markersize=5, label=in_maths(o.label)) for o in styles]
 
 
 def name_panel(axes: Axes, title: str) -> None:

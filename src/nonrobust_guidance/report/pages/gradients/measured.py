@@ -17,7 +17,7 @@ from nonrobust_guidance.metrics.tables import ENDS, NOISE_ACCURACY, SENSITIVITY,
 from nonrobust_guidance.report.results import read_table
 
 
-class Course(NamedTuple):
+class FollowedMethod(NamedTuple):
     """What became of the gradients of a method along its sampling."""
 
     method: Method
@@ -72,10 +72,10 @@ class Gradients:
         return list_methods(self.run)
 
     @cached_property
-    def courses(self) -> list[Course]:
+    def followed(self) -> list[FollowedMethod]:
         """Each guided method's, in the order of the configuration; not of one whose interval holds no step."""
-        courses = [self._course(method) for method in self.methods if method.guided]
-        return [course for course in courses if len(course.rows)]
+        followed = [self._follow(method) for method in self.methods if method.guided]
+        return [one for one in followed if len(one.rows)]
 
     @cached_property
     def changes(self) -> list[Change]:
@@ -92,9 +92,9 @@ class Gradients:
         """Return what the change is without its stabilizer."""
         return next(c for c in self.changes if (c.classifier, c.at, c.stabilizer) == (change.classifier, change.at, ""))
 
-    def _course(self, method: Method) -> Course:
+    def _follow(self, method: Method) -> FollowedMethod:
         rows = self.trajectories[self.trajectories["method"] == method.name].sort_values("k")
-        return Course(
+        return FollowedMethod(
             method,
             rows,
             cosine=average(rows, "cosine"),

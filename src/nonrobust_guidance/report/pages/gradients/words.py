@@ -58,15 +58,15 @@ def along_forward(gradients: Gradients) -> str:
 def along_sampling(gradients: Gradients) -> str:
     """Return how much gradients turn along guided sampling, and how much of their shifts is left."""
     labels = method_labels(gradients.run)
-    plain = [course for course in gradients.courses if not course.method.stabilizer]
-    stabilized = [course for course in gradients.courses if course.method.stabilizer]
-    plain.sort(key=lambda course: -course.cosine.value)
+    plain = [one for one in gradients.followed if not one.method.stabilizer]
+    stabilized = [one for one in gradients.followed if one.method.stabilizer]
+    plain.sort(key=lambda one: -one.cosine.value)
     return say(
         SENTENCES,
         "along_sampling",
         plain=[f"{labels[c.method.name]}: {angle(c.cosine)}{left(c.survival)}" for c in plain],
         stabilized=[f"{labels[c.method.name]}: {angle(c.cosine_stabilized)}{left(c.survival)}" for c in stabilized],
-        factors=[number(factor(course.survival, course.survival_raw)) for course in stabilized],
+        factors=[number(factor(one.survival, one.survival_raw)) for one in stabilized],
     )
 
 
@@ -75,17 +75,17 @@ def left(survival: Interval) -> str:
     return "" if math.isnan(survival.value) else f" and {percent(survival)}"
 
 
-def course_table(gradients: Gradients) -> list[Row]:
+def followed_table(gradients: Gradients) -> list[Row]:
     """Return a row a guided method: how much its gradients turn, and what is left of their shifts."""
     labels, rows = method_labels(gradients.run), []
-    for course in gradients.courses:
-        row = {"method": labels[course.method.name], "scale": f"{course.rows['scale'].iloc[0]:g}"}
-        row |= {"cosine, raw": number(course.cosine), "cosine, stabilized": "-"}
-        row |= {"shift left, raw": percent(course.survival_raw), "shift left, stabilized": "-", "factor": "-"}
-        if course.method.stabilizer:
-            row["cosine, stabilized"] = number(course.cosine_stabilized)
-            row["shift left, stabilized"] = percent(course.survival)
-            row["factor"] = number(factor(course.survival, course.survival_raw))
+    for one in gradients.followed:
+        row = {"method": labels[one.method.name], "scale": f"{one.rows['scale'].iloc[0]:g}"}
+        row |= {"cosine, raw": number(one.cosine), "cosine, stabilized": "-"}
+        row |= {"shift left, raw": percent(one.survival_raw), "shift left, stabilized": "-", "factor": "-"}
+        if one.method.stabilizer:
+            row["cosine, stabilized"] = number(one.cosine_stabilized)
+            row["shift left, stabilized"] = percent(one.survival)
+            row["factor"] = number(factor(one.survival, one.survival_raw))
         rows.append({column: unbroken(text) if column != "method" else text for column, text in row.items()})
     return rows
 
@@ -140,7 +140,7 @@ def noise_table(gradients: Gradients) -> list[Row]:
 
 def what_was_run(gradients: Gradients) -> list[Row]:
     """Return a row a fact: the models, and for each of the three questions how many images, levels and seeds."""
-    run, courses = gradients.run, gradients.courses
+    run, followed = gradients.run, gradients.followed
     diffusion, schedule = run.diffusion, run.diffusion.schedule
     noise, sensitivity = gradients.noise, gradients.sensitivity
     guides = dict.fromkeys(noise["classifier"])
@@ -155,10 +155,10 @@ def what_was_run(gradients: Gradients) -> list[Row]:
         f"{sensitivity['t'].nunique()} of the {run.sampling.steps - 1} pairs of neighbouring levels that "
         "sampling goes through",
     }
-    if courses:
-        first = courses[0].rows.iloc[0]
+    if followed:
+        first = followed[0].rows.iloc[0]
         facts["guided sampling"] = (
-            f"{first['n']:.0f} samples of each of {len(courses)} methods at the middle one of its scales, toward "
+            f"{first['n']:.0f} samples of each of {len(followed)} methods at the middle one of its scales, toward "
             f"{first['target']}, seed {first['seed']:.0f}, {run.sampling.sampler.label} in "
             f"{run.sampling.steps} steps"
         )

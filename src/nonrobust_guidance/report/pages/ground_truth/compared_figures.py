@@ -19,8 +19,8 @@ from nonrobust_guidance.report.pages.ground_truth.compared import (
     Compared,
     Trial,
 )
-from nonrobust_guidance.report.pages.ground_truth.measured import FREE, LOOKS, Look
-from nonrobust_guidance.report.palette import UNGUIDED
+from nonrobust_guidance.report.pages.ground_truth.measured import FREE, STYLES
+from nonrobust_guidance.report.palette import UNGUIDED, LineStyle
 
 BAND = "#e6f2e6"
 _OWN_COLOURS = {
@@ -28,8 +28,9 @@ _OWN_COLOURS = {
     "dsg": ("#661100", "h"), "ugd": ("#DD7733", "<"), "tfg": ("#222222", ">"),
 }  # fmt: skip
 """Of the methods that are on no other page; those of the paper have the colours that they have there."""
-_LOOKS = {
-    name: Look(label, *(LOOKS[name][1:] if name in LOOKS else _OWN_COLOURS[name])) for name, label in PLAIN.items()
+_STYLES = {
+    name: LineStyle(label, *(STYLES[name][1:] if name in STYLES else _OWN_COLOURS[name]))
+    for name, label in PLAIN.items()
 }
 _ROWS = {"variance_kept": "variance kept, whole class", "variance_within": "variance kept, within components"}
 
@@ -54,9 +55,9 @@ def variance_over_class_share(compared: Compared) -> Figure:
     for axes in panels[1]:
         axes.set_xlabel("samples of the class asked for", fontsize=10)
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, markersize=6, linestyle=style_of(name),
-               label=in_maths(look.label))
-        for name, look in _LOOKS.items()
+        Line2D([], [], color=style.colour, marker=style.marker, markersize=6, linestyle=style_of(name),
+               label=in_maths(style.label))
+        for name, style in _STYLES.items()
     ]  # fmt: skip
     handles += [
         Line2D([], [], color=UNGUIDED, marker="*", markersize=9, linestyle="", label="unguided"),
@@ -71,10 +72,10 @@ def draw_panel(axes: Axes, compared: Compared, quantity: str, *, trust: bool) ->
     """Draw one number of the variance, for all methods with or without a trust region."""
     axes.fill_between([DELIVERS, 1.03], 1 - TOLERANCE, 1 + TOLERANCE, color=BAND, linewidth=0, zorder=0)
     axes.axhline(1.0, color=REFERENCE, linestyle=DOTTED, linewidth=1, zorder=1)
-    for method, look in _LOOKS.items():
+    for method, style in _STYLES.items():
         points = [point_of(trial, quantity) for trial in compared.of(method, trust=trust)]
         axes.plot(
-            *zip(*points, strict=True), color=look.colour, marker=look.marker, linestyle=style_of(method),
+            *zip(*points, strict=True), color=style.colour, marker=style.marker, linestyle=style_of(method),
             markersize=5.5, linewidth=1.2, markeredgecolor="white", markeredgewidth=0.5, zorder=3,
         )  # fmt: skip
     for method, colour, marker in ((FREE, UNGUIDED, "*"), (REJECTION, REFERENCE, "x")):
@@ -89,4 +90,4 @@ def point_of(trial: Trial, quantity: str) -> tuple[float, float]:
 
 def style_of(method: str) -> Literal["-", "--"]:
     """Return how a line is drawn: classifier guidance solid, the training-free methods dashed."""
-    return "-" if method in LOOKS else "--"
+    return "-" if method in STYLES else "--"

@@ -16,10 +16,10 @@ from nonrobust_guidance.report.figures import DOTTED, LEGEND, REFERENCE, error_a
 from nonrobust_guidance.report.pages.ground_truth.measured import (
     FREE,
     GUIDED,
-    LOOK_OF_READING,
-    LOOKS,
     READINGS,
     ROBUST,
+    STYLE_OF_READING,
+    STYLES,
     Mixture,
 )
 from nonrobust_guidance.report.palette import COLOURS, UNGUIDED
@@ -37,11 +37,11 @@ def clouds(mixture: Mixture, *, delivering: bool = False) -> Figure:
     exact = mixture.array("exact_samples")
     draw_cloud(panels[1], mixture, exact, REFERENCE, "exact conditional", note_of(mixture.floor))
     draw_mixture(panels[0], mixture)
-    for axes, method in zip(panels[2:], LOOKS, strict=True):
+    for axes, method in zip(panels[2:], STYLES, strict=True):
         found = mixture.delivering(method) if delivering else mixture.best(method)
         scale = f", scale {found.scale:g}" if found.scale else ""
         note = note_of(found.distance) + scale
-        draw_cloud(axes, mixture, mixture.points(found), found.look.colour, found.look.label, note)
+        draw_cloud(axes, mixture, mixture.points(found), found.style.colour, found.style.label, note)
     return figure
 
 
@@ -95,11 +95,11 @@ def distance_over_scale(mixtures: Sequence[Mixture]) -> Figure:
         axes.axhspan(mixture.floor.low, mixture.floor.high, color="#e6e6ee", zorder=0, linewidth=0)
         axes.axhline(mixture.best(FREE).distance.value, color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, zorder=1)
         for method in GUIDED:
-            found, look = mixture.of(method), LOOKS[method]
+            found, style = mixture.of(method), STYLES[method]
             distances = np.array([outcome.distance for outcome in found])
             axes.errorbar(
-                [outcome.scale for outcome in found], distances[:, 0], yerr=error_arms(distances), color=look.colour,
-                marker=look.marker, markersize=6, linewidth=1.4, elinewidth=0.8, markeredgecolor="white",
+                [outcome.scale for outcome in found], distances[:, 0], yerr=error_arms(distances), color=style.colour,
+                marker=style.marker, markersize=6, linewidth=1.4, elinewidth=0.8, markeredgecolor="white",
                 markeredgewidth=0.6, zorder=3,
             )  # fmt: skip
         axes.set(xscale="log", yscale="log")
@@ -109,8 +109,8 @@ def distance_over_scale(mixtures: Sequence[Mixture]) -> Figure:
         axes.set_xlabel("guidance scale, log scale", fontsize=10)
     panels[0].set_ylabel("energy distance to the exact conditional")
     handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, markersize=6, label=in_maths(look.label))
-        for look in (LOOKS[method] for method in GUIDED)
+        Line2D([], [], color=style.colour, marker=style.marker, markersize=6, label=in_maths(style.label))
+        for style in (STYLES[method] for method in GUIDED)
     ]
     handles.append(Line2D([], [], color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, label="unguided"))
     handles.append(Line2D([], [], color="#e6e6ee", linewidth=8, label="exact samples, 95%"))
@@ -123,11 +123,11 @@ def accuracy_under_noise(mixtures: Sequence[Mixture]) -> Figure:
     figure, (panels,) = panels_of(1, len(mixtures), width=10, height=3.2)
     for axes, mixture in zip(panels, mixtures, strict=True):
         for reading, label in READINGS.items():
-            look = LOOK_OF_READING[reading]
+            style = STYLE_OF_READING[reading]
             found = [accuracy for accuracy in mixture.under_noise if accuracy.reading == reading]
             levels, shares = [a.noise_level for a in found], np.array([a.accuracy for a in found])
-            axes.plot(levels, shares[:, 0], color=look.colour, marker=look.marker, markersize=5, label=label)
-            axes.fill_between(levels, shares[:, 1], shares[:, 2], color=look.colour, alpha=0.15, linewidth=0)
+            axes.plot(levels, shares[:, 0], color=style.colour, marker=style.marker, markersize=5, label=label)
+            axes.fill_between(levels, shares[:, 1], shares[:, 2], color=style.colour, alpha=0.15, linewidth=0)
         axes.axvline(noise_level(mixture), color=REFERENCE, linestyle=DOTTED, linewidth=1, zorder=1)
         axes.set_title(mixture.name, loc="left", fontsize=10, fontweight="bold")
         axes.set_xlabel(r"noise level $\sqrt{1-\bar\alpha_t}$, from clean to noise alone", fontsize=10)
@@ -170,10 +170,10 @@ def error_over_steps(mixtures: Sequence[Mixture]) -> Figure:
     for axes, mixture in zip(panels, mixtures, strict=True):
         steps, guided, free = zip(*mixture.convergence, strict=True)
         axes.axhspan(mixture.floor.low, mixture.floor.high, color="#e6e6ee", zorder=0, linewidth=0)
-        for errors, look, label in ((guided, LOOKS[ROBUST], "robust, scale 1"), (free, LOOKS[FREE], "unguided")):
+        for errors, style, label in ((guided, STYLES[ROBUST], "robust, scale 1"), (free, STYLES[FREE], "unguided")):
             y = np.array(errors)
             axes.errorbar(
-                steps, y[:, 0], yerr=error_arms(y), color=look.colour, marker=look.marker, markersize=6,
+                steps, y[:, 0], yerr=error_arms(y), color=style.colour, marker=style.marker, markersize=6,
                 linewidth=1.4, elinewidth=0.8, label=label,
             )  # fmt: skip
         axes.set(xscale="log", xticks=steps)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import ENDS, GROUND_TRUTH, GROUND_TRUTH_DRAWN
-from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED
+from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED, LineStyle
 from nonrobust_guidance.report.results import read_table
 from nonrobust_guidance.report.wording import X0_HAT, X_T
 
@@ -30,16 +30,8 @@ READINGS = {
 _INPUTS = {("exact", "xt"): "exact", ("clean_time", "xt"): "xt", ("clean_time", "x0"): "x0"}
 
 
-class Look(NamedTuple):
-    """What a method is called, and how it is drawn."""
-
-    label: str
-    colour: str
-    marker: str
-
-
-def _look(label: str, place: int) -> Look:
-    return Look(label, COLOURS[place], MARKERS[place])
+def _style(label: str, place: int) -> LineStyle:
+    return LineStyle(label, COLOURS[place], MARKERS[place])
 
 
 # Colours and markers are those of the same methods on the page "sampling".
@@ -51,18 +43,18 @@ FREE, ROBUST, AT_XT, AT_X0, DETACHED = (
     "nonrobust_x0_detached",
 )
 STABILIZED = ("nonrobust_x0_ema09", "nonrobust_x0_ema099", "nonrobust_x0_adam")
-LOOKS = {
-    FREE: Look("unguided", UNGUIDED, "*"),
-    ROBUST: _look(f"robust, {X_T}", 0),
-    AT_XT: _look(f"non-robust, {X_T}", 2),
-    AT_X0: _look(f"non-robust, {X0_HAT}", 3),
-    STABILIZED[0]: _look(f"non-robust, {X0_HAT} + EMA 0.9", 4),
-    STABILIZED[1]: _look(f"non-robust, {X0_HAT} + EMA 0.99", 5),
-    STABILIZED[2]: _look(f"non-robust, {X0_HAT} + Adam", 6),
-    DETACHED: _look(f"non-robust, {X0_HAT} detached", 7),
+STYLES = {
+    FREE: LineStyle("unguided", UNGUIDED, "*"),
+    ROBUST: _style(f"robust, {X_T}", 0),
+    AT_XT: _style(f"non-robust, {X_T}", 2),
+    AT_X0: _style(f"non-robust, {X0_HAT}", 3),
+    STABILIZED[0]: _style(f"non-robust, {X0_HAT} + EMA 0.9", 4),
+    STABILIZED[1]: _style(f"non-robust, {X0_HAT} + EMA 0.99", 5),
+    STABILIZED[2]: _style(f"non-robust, {X0_HAT} + Adam", 6),
+    DETACHED: _style(f"non-robust, {X0_HAT} detached", 7),
 }
-GUIDED = tuple(name for name in LOOKS if name != FREE)
-LOOK_OF_READING = {"exact": LOOKS[ROBUST], "xt": LOOKS[AT_XT], "x0": LOOKS[AT_X0]}
+GUIDED = tuple(name for name in STYLES if name != FREE)
+STYLE_OF_READING = {"exact": STYLES[ROBUST], "xt": STYLES[AT_XT], "x0": STYLES[AT_X0]}
 
 
 class Outcome(NamedTuple):
@@ -82,9 +74,9 @@ class Outcome(NamedTuple):
     """The same within components."""
 
     @property
-    def look(self) -> Look:
+    def style(self) -> LineStyle:
         """What the method is called, and how it is drawn."""
-        return LOOKS[self.method]
+        return STYLES[self.method]
 
 
 class Accuracy(NamedTuple):
@@ -107,7 +99,7 @@ class Mixture:
     @cached_property
     def outcomes(self) -> list[Outcome]:
         """Every method at each of its scales, the unguided chain first."""
-        rows = self.table[self.table["method"].isin(list(LOOKS)) & (self.table["quantity"] != "chain_error")]
+        rows = self.table[self.table["method"].isin(list(STYLES)) & (self.table["quantity"] != "chain_error")]
         rows = rows[rows["levels"] == "linear"]
         return [
             Outcome(

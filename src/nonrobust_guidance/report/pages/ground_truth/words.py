@@ -12,10 +12,10 @@ from nonrobust_guidance.report.pages.ground_truth.measured import (
     DETACHED,
     FREE,
     GUIDED,
-    LOOKS,
     READINGS,
     ROBUST,
     STABILIZED,
+    STYLES,
     Mixture,
     Outcome,
 )
@@ -75,7 +75,7 @@ def question_table(mixtures: Sequence[Mixture]) -> list[dict[str, str]]:
 
 def stabilizer_of(outcome: Outcome) -> str:
     """Return what an outcome's stabilizer is called."""
-    return outcome.look.label.rpartition("+ ")[2]
+    return outcome.style.label.rpartition("+ ")[2]
 
 
 def closer(found: Outcome, other: Outcome) -> int:
@@ -86,7 +86,7 @@ def closer(found: Outcome, other: Outcome) -> int:
 
 def best_table(mixture: Mixture) -> list[dict[str, str]]:
     """Return a row a method, at its best scale."""
-    return [outcome_row(mixture.best(method)) for method in LOOKS]
+    return [outcome_row(mixture.best(method)) for method in STYLES]
 
 
 def all_outcomes(mixture: Mixture) -> list[dict[str, str]]:
@@ -97,7 +97,7 @@ def all_outcomes(mixture: Mixture) -> list[dict[str, str]]:
 def outcome_row(outcome: Outcome) -> dict[str, str]:
     """Return the numbers of one outcome."""
     return {
-        "method": outcome.look.label,
+        "method": outcome.style.label,
         "scale": f"{outcome.scale:g}" if outcome.scale else "",
         "distance": decimals(outcome.distance),
         "of the class asked for": percent(outcome.class_share),
@@ -123,7 +123,7 @@ def over_components(mixtures: Sequence[Mixture]) -> str:
     sentences = []
     for mixture in mixtures:
         found = [mixture.delivering(method) for method in GUIDED]
-        parts = [f"{100 * outcome.fullest_share:.0f}% ({outcome.look.label})" for outcome in found]
+        parts = [f"{100 * outcome.fullest_share:.0f}% ({outcome.style.label})" for outcome in found]
         sentences.append(say(SENTENCES, "components", mixture=mixture.name, shares=parts))
     return " ".join(sentences)
 
