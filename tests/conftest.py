@@ -1,4 +1,7 @@
-"""What several tests share."""
+"""What several tests share.
+
+It is long because the complete runs that tests share are made here, each once.
+"""
 
 import json
 import os

@@ -1,4 +1,7 @@
-"""The command line: one command for each stage, a thin layer over functions that a notebook can call too."""
+"""The command line: one command for each stage, a thin layer over functions that a notebook can call too.
+
+It is long because every command is here, for a reader looks one up by its name.
+"""
 
 from __future__ import annotations
 
@@ -26,9 +29,9 @@ from nonrobust_guidance.progress import progress_lines
 from nonrobust_guidance.sampling.settings import Chain
 from nonrobust_guidance.settings.files import failure_in_own_file
 
-# All commands are in one file, longer than others, for a reader looks one of them up by its name. A run is taken apart
-# here, so that each function gets the values that it uses; only functions of `measure_table` are given all of it. Every
-# command imports its stage itself: torch takes seconds, and has to find its number of threads already set.
+# A run is taken apart here, so that each function gets the values that it uses; only functions of `measure_table` are
+# given all of it. Every command imports its stage itself: torch takes seconds, and has to find its number of threads
+# already set.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

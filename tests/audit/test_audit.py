@@ -1,6 +1,8 @@
 """Published results, got, made again and checked in a real clone; interrupted, tampered with, and traced.
 
 The repository is a small one: the project's files, with three methods of the tiny run in the place of the default run.
+
+It is long because all of it shares one published run, which takes a minute to make.
 """
 
 import csv

@@ -1,4 +1,7 @@
-"""Folders of images as users have them, and what becomes of odd ones."""
+"""Folders of images as users have them, and what becomes of odd ones.
+
+It is long because every kind of folder that users have is one case.
+"""
 
 import io
 import json

@@ -1,4 +1,7 @@
-"""Rows of the table against numbers worked out by hand, with networks that look their answers up."""
+"""Rows of the table against numbers worked out by hand, with networks that look their answers up.
+
+It is long because all of it scores one small run.
+"""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,7 @@
-"""The table of failure signatures, where a judge knows the truth of every image that was drawn for it."""
+"""The table of failure signatures, where a judge knows the truth of every image that was drawn for it.
+
+It is long because each signature has images made to show it.
+"""
 
 import copy
 import math

@@ -1,4 +1,7 @@
-"""Published U-Nets in each layout that diffusers and trainings write, read as one model, or refused in one sentence."""
+"""Published U-Nets in each layout that diffusers and trainings write, read as one model, or refused in one sentence.
+
+It is long because every layout that is published is one case.
+"""
 
 import json
 import shutil

@@ -1,4 +1,7 @@
-"""Published checkpoints in their true layouts: fetched, checked, converted, and loaded as trained ones are."""
+"""Published checkpoints in their true layouts: fetched, checked, converted, and loaded as trained ones are.
+
+It is long because every way in which a download can be wrong is one case.
+"""
 
 import io
 import json

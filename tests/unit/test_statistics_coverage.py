@@ -1,6 +1,8 @@
 """What 95% intervals cover: a thousand simulated runs each, of those that the report uses and of those beside them.
 
 Over 300 lines, so that every kind of interval is held to one standard on data simulated in one way.
+
+It is long because all kinds of intervals are simulated in one way.
 """
 
 import math

@@ -1,4 +1,7 @@
-"""A run's configuration: what is completed, and the sentence for every mistake."""
+"""A run's configuration: what is completed, and the sentence for every mistake.
+
+It is long because every sentence about a mistake in a run file is one case.
+"""
 
 import copy
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""What is valid runs: the extremes that a configuration may have are put to the code that uses them."""
+"""What is valid runs: the extremes that a configuration may have are put to the code that uses them.
+
+It is long because every bound is put to what uses it.
+"""
 
 import copy
 import json

@@ -1,4 +1,7 @@
-"""The real Snakefile: one complete tiny run, and what happens when something changes or breaks afterwards."""
+"""The real Snakefile: one complete tiny run, and what happens when something changes or breaks afterwards.
+
+It is long because all of it shares one finished run.
+"""
 
 import csv
 import os
