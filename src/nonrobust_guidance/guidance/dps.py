@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nonrobust_guidance.guidance.method import NO_DRAWS, Climb, Draws, Guidance, Move, StepContext
 
@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nonrobust_guidance.guidance.method import Network
-    from nonrobust_guidance.schedule import Prediction, Transition
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,6 +36,8 @@ class DPS(Guidance):
 
     scale: float
 
+    along_clamped: ClassVar[bool] = False
+
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
         """Return the prediction and ``grad L / |L|``."""
         climb = self.climb(network, x_t, step.transition, draws)
@@ -52,7 +53,3 @@ class DPS(Guidance):
     def move(self, climb: Climb, stabilized: Tensor, step: StepContext) -> Move:
         """Return a move of x after the step."""
         return Move(x=self.scale * stabilized)
-
-    def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return the prediction without its clamp."""
-        return prediction.unclipped()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, ClassVar, get_args
 
 from nonrobust_guidance.guidance.level_weights import LevelWeight, level_weight
 from nonrobust_guidance.guidance.method import (
@@ -17,8 +17,6 @@ from nonrobust_guidance.guidance.method import (
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from nonrobust_guidance.schedule import Prediction, Transition
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,6 +46,8 @@ class FreeDoM(Guidance):
     recurrences: int = 1
     weight: LevelWeight = "increase"
 
+    along_clamped: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
         require_count("recurrences", self.recurrences)
@@ -61,7 +61,3 @@ class FreeDoM(Guidance):
     def move(self, climb: Climb, stabilized: Tensor, step: StepContext) -> Move:
         """Return a move of x after the step."""
         return Move(x=self.scale * self.reach(step) * stabilized)
-
-    def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return the prediction without its clamp."""
-        return prediction.unclipped()

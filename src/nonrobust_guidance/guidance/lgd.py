@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nonrobust_guidance.guidance.method import (
     NO_DRAWS,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nonrobust_guidance.guidance.method import Network
-    from nonrobust_guidance.schedule import Prediction, Transition
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +49,8 @@ class LGD(Guidance):
     scale: float
     num_draws: int = 1
 
+    along_clamped: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
         require_count("num_draws", self.num_draws)
@@ -74,7 +75,3 @@ class LGD(Guidance):
     def move(self, climb: Climb, stabilized: Tensor, step: StepContext) -> Move:
         """Return a move of x after the step."""
         return Move(x=self.scale * stabilized)
-
-    def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return the prediction without its clamp."""
-        return prediction.unclipped()

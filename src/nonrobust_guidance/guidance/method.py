@@ -137,6 +137,8 @@ class Guidance:
 
     strength_field: ClassVar[str] = "scale"
     """The field that says how strong guidance is."""
+    along_clamped: ClassVar[bool] = True
+    """Whether the sampler steps along the clamped ``x0_hat``, guided or not, where the chain clamps it."""
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
@@ -224,7 +226,7 @@ class Guidance:
 
     def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
         """Return what the sampler steps along, guided or not: the prediction, with ``x0_hat`` clamped or not."""
-        return prediction
+        return prediction if self.along_clamped else prediction.unclipped()
 
     def acts_at(self, noise_level: float) -> bool:
         """Return whether guidance acts at this ``sqrt(1 - alpha_bar_t)``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from nonrobust_guidance.guidance.method import (
     NO_DRAWS,
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from nonrobust_guidance.guidance.method import Network
-    from nonrobust_guidance.schedule import Prediction, Transition
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +53,8 @@ class UGD(Guidance):
     recurrences: int = 1
     ascents: int = 0
 
+    along_clamped: ClassVar[bool] = False
+
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
         require_count("recurrences", self.recurrences)
@@ -85,7 +86,3 @@ class UGD(Guidance):
             abar = step.transition.alpha_bar
             score = score + math.sqrt(abar) / (1.0 - abar) * climb.ascent
         return Move(score=score)
-
-    def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return the prediction without its clamp."""
-        return prediction.unclipped()
