@@ -124,6 +124,13 @@ def test_a_method_without_a_sampler_has_that_of_the_run() -> None:
     assert own.sampling.sampler_of(own.sampling.methods["one"]) == ng.DDIM(eta=1.0)
 
 
+def test_the_eta_of_the_run_is_not_that_of_a_method_with_a_sampler_of_its_own() -> None:
+    raw = run_with(runs={"at": "x0"}, own={"at": "x0", "sampler": "ddim"}).resolved()
+    run = parse_config({**raw, "sampling": {**raw["sampling"], "sampler": "ddim", "eta": 0.5}}, "mine.yaml")
+    assert [method.sampler for method in list_methods(run)] == ["", "ddim"]
+    assert run.sampling.sampler_of(run.sampling.methods["own"]) == ng.DDIM(eta=0.0)
+
+
 def test_what_is_not_said_is_in_no_card() -> None:
     keys = run_with(one={"at": "x0"}).sampling.methods["one"].recorded().keys()
     assert not keys & {"guidance", "uses", "uses_sha256", "trust_radius", "sampler"}
