@@ -78,7 +78,8 @@ def draw_samples(
         guidances = {target: method.make(classifier, label, scale) for target, label in targets.items()}
     indices = range(method.num_samples) if indices is None else indices
     batches = split_batches(indices, batch_size)
-    relevant = {"method": method.recorded(), "scale": scale, "seed": seed, **chain.recorded()}
+    own = {key: value for key, value in method.recorded().items() if key != "scales"}  # the cell has one of them
+    relevant = {"method": own, "scale": scale, "seed": seed, **chain.recorded()}
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     digest = fingerprint(relevant, inputs)
     with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
