@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nonrobust_guidance.data import Dataset
+from nonrobust_guidance.devices import wait_for
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.metrics.cells import list_cells
@@ -160,11 +161,11 @@ def measure_throughput(run: Measured, device: torch.device) -> dict[str, float]:
 def images_per_second(forward: Callable[[], Any], device: torch.device) -> float:
     """Return the rate of a forward pass of a batch, timed for two seconds after one pass to warm up."""
     forward()
+    wait_for(device)
     batches, start = 0, time.perf_counter()
     while time.perf_counter() - start < MEASURED_SECONDS:
         forward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         batches += 1
     return batches * MEASURED_BATCH / (time.perf_counter() - start)
 

@@ -20,6 +20,7 @@ from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.files import save_samples
+from nonrobust_guidance.sampling.microbatches import Microbatch
 from nonrobust_guidance.sampling.settings import Chain, Guided, Method
 from nonrobust_guidance.sampling.trajectory import trajectory
 
@@ -60,7 +61,8 @@ def draw_samples(
         guide: that of the guiding classifier; None where there is none.
         output_folder: where the files go, each written atomically.
         indices: the samples to draw, a shard of the cell; left out, all.
-        batch_size: samples at once, which changes none.
+        batch_size: samples at once, which changes none on a CPU, and on a GPU only within rounding. What does not fit
+            into a GPU's memory goes through the networks in batches of half the size, down to single images.
         device: as `choose_device` takes it.
 
     Raises:
@@ -69,7 +71,7 @@ def draw_samples(
     where = choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
     schedule = schedule.respaced(method.steps)
-    options = chain_options(chain, method)
+    options = chain_options(chain, method) | {"microbatch": rows_at_once(where, batch_size, method.num_samples)}
     origin = [diffusion]
     guidances: dict[str, Guidance | None] = {UNGUIDED_TARGET: None}
     if isinstance(method, Guided) and guide is not None:
@@ -104,6 +106,15 @@ def draw_samples(
 def chain_options(chain: Chain, method: Method) -> dict[str, Any]:
     """Return what a run's chain, with this method, is to `trajectory`: sampler and autocast."""
     return {"sampler": chain.sampler_of(method), "autocast": PRECISIONS[chain.precision]}
+
+
+def rows_at_once(device: torch.device, batch_size: int, num_samples: int) -> Microbatch:
+    """Return the microbatch of a cell: one size for all of its batches and shards, short ones too.
+
+    So a sample's bits do not depend on how a cell is shared out over jobs, on a GPU either, where `microbatch_size`
+    leaves a batch whole.
+    """
+    return "auto" if device.type == "cpu" else min(batch_size, num_samples)
 
 
 def split_batches(indices: range, batch_size: int) -> list[range]:
