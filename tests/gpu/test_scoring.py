@@ -43,7 +43,7 @@ def test_features_and_their_frechet_distance_are_the_same(
     for device in (on, CPU):
         extractor = judge_extractor(load_classifier(trained_judge, device))
         features = np.concatenate(list(extractor.stream(images)))
-        both.append((features, frechet_distance(Gaussian.of(features[: N // 2]), Gaussian.of(features[N // 2 :]))))
+        both.append((features, frechet_distance(Gaussian.fit(features[: N // 2]), Gaussian.fit(features[N // 2 :]))))
     (found, distance), (expected, wanted) = both
     close(torch.from_numpy(found), torch.from_numpy(expected), FEATURES)
     assert distance == pytest.approx(wanted, rel=1e-3)

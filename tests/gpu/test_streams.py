@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from house import House
 from networks import Networks
@@ -13,6 +14,8 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.sampling.files import merge_shards
 
 METHOD = "nonrobust_x0"
+
+pytestmark = pytest.mark.timeout(900)  # processes that each import torch, several of them after each other
 
 
 def test_two_processes_draw_what_one_after_another_does(on: torch.device, house: House, tmp_path: Path) -> None:

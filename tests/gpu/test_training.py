@@ -19,6 +19,8 @@ from nonrobust_guidance.models.training import train
 # A training may multiply in TF32, whose mantissa has 10 bits, and 60 steps carry its rounding along.
 LOSSES = 0.05
 
+pytestmark = pytest.mark.timeout(900)  # four trainings, each a process
+
 
 def losses(folder: Path) -> list[float]:
     with (folder / "history.csv").open() as file:
