@@ -37,7 +37,7 @@ def comparison(results: Results) -> str:
     found = {name: best(group) for name, group in guides.items() if group}
     if not found:
         return ""
-    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
+    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if outcome.method.unguided]
     real = max(outcome.real_distance for outcome in found.values())
     return say(
         SENTENCES,
