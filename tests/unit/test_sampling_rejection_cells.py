@@ -91,12 +91,15 @@ def test_a_killed_job_goes_on_after_its_last_batch(drawn, monkeypatch):
         patch.setattr(draw.Parts, "save", killed)
         with pytest.raises(KeyboardInterrupt):
             drawn("cell")
-    kept = []
-    monkeypatch.setattr(
-        draw.Parts, "save", lambda parts, indices, images: (save(parts, indices, images), kept.append(indices))
-    )
+    saved.clear()
+
+    def counted(parts, indices, images):
+        save(parts, indices, images)
+        saved.append(indices)
+
+    monkeypatch.setattr(draw.Parts, "save", counted)
     found = drawn("cell")
-    assert len(kept) == 2 * 3 - 2  # three batches a target, two of which were there
+    assert len(saved) == 2 * 3 - 2  # three batches a target, two of which were there
     assert all(np.array_equal(found[name], whole[name]) for name in TARGETS)
 
 

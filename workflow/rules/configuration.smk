@@ -50,4 +50,4 @@ GUIDED = list(RUN.sampling.guided)
 # Those that draw samples of their own for each target.
 TARGETED = [name for name, method in METHODS.items() if method.classifier]
 UNGUIDED = [name for name in METHODS if name not in TARGETED]
-PAGES = pages_of(RUN.report)
+PAGES = pages_of(RUN.report, RUN.metrics)

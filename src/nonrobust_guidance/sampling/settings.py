@@ -230,7 +230,7 @@ def _require_method(kind: type[Guidance], where: str) -> None:
 
 
 class OneMethod:
-    """Marks a field whose value is a method: unguided, rejection, or guided by one of `METHODS` or by a class of a file."""
+    """Marks a field whose value is a method: unguided, rejection, or guided by one of `METHODS` or a file's class."""
 
     def choose(self, raw: Any) -> Method:
         """Return the section.
