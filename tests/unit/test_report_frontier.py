@@ -111,7 +111,7 @@ def test_advice_says_where_nothing_is_as_cheap_and_joins_equal_budgets(results):
     )
     said = words.advice(Frontier.read(results))
     assert said == (
-        "In a fortieth of or a sixteenth of the time that the paper's protocol takes, nothing here draws a class; in all "
+        "In a fortieth or a sixteenth of the time that the paper's protocol takes, nothing here draws a class; in all "
         "of it, run adam_400 (non-robust, x̂₀ + Adam)."
     )
 

@@ -8,7 +8,7 @@ from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import decimals_of, number, percent
 
 SENTENCES = "pages/frontier/sentences.j2"
-BUDGETS = {"a fortieth of": 1 / 40, "a sixteenth of": 1 / 16, "all of": 1.0}
+BUDGETS = {"a fortieth": 1 / 40, "a sixteenth": 1 / 16, "all": 1.0}
 """Shares of the reference's time, in words."""
 QUIET = 0.9
 """Where a process computed less than this share of its seconds, others had the processor for the rest."""
