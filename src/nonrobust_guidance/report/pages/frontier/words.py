@@ -14,17 +14,19 @@ QUIET = 0.9
 """Where a process computed less than this share of its seconds, others had the processor for the rest."""
 
 
-def advice(frontier: Frontier) -> str:
-    """Return in a sentence what to run for each budget."""
+def advice(frontier: Frontier, *, robust: bool) -> str:
+    """Return in a sentence what to run for each budget, with a robust classifier or without; empty if none is so."""
+    if not any(p.outcome.method.robust == robust and not p.outcome.method.unguided for p in frontier.points):
+        return ""
     parts: list[tuple[list[str], str]] = []
     for budget, share in BUDGETS.items():
-        chosen = frontier.affordable(share)
+        chosen = frontier.affordable(share, robust=robust)
         run = name_of(chosen) if chosen else ""
         if parts and parts[-1][1] == run:
             parts[-1][0].append(budget)
         else:
             parts.append(([budget], run))
-    return say(SENTENCES, "advice", reference=reference_words(frontier), parts=parts)
+    return say(SENTENCES, "advice", robust=robust, reference=reference_words(frontier), parts=parts)
 
 
 def protocol(frontier: Frontier) -> str:
