@@ -135,7 +135,8 @@ COST = ResultFile(
 
 RESULT_FILES = (
     *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
-    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN, COST),
+    COST,
+    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
 PUBLISHED = tuple(file for file in RESULT_FILES if file.published and not file.asked_by)
