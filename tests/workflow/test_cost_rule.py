@@ -11,7 +11,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 
 
-def test_the_cost_is_measured_alone_on_one_thread_and_has_a_page(tmp_path: Path) -> None:
+def test_the_cost_is_measured_on_one_thread_and_has_a_page(tmp_path: Path) -> None:
     run = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
     guided = {"classifier": "nonrobust", "at": "x0", "scales": [1, 3]}
     run["sampling"]["methods"] = {"free": {}, "kept": {"reject": {"classifier": "nonrobust"}}, "guided": guided}
@@ -24,7 +24,6 @@ def test_the_cost_is_measured_alone_on_one_thread_and_has_a_page(tmp_path: Path)
     assert done.returncode == 0, done.stderr
     told = done.stdout + done.stderr
     (job,) = re.findall(r"Measuring what samples of each method cost.*?\n\n", told, re.DOTALL)
-    assert "threads: 3" in told[told.index("Measuring what samples") : told.index("Measuring what samples") + 3000]
     assert "measure-cost" in job
     assert "--threads 1 " in job
     assert "results/tiny/cost.csv" in job
