@@ -39,7 +39,7 @@ SECONDS = {"free": 5, "adam_400": 400, "adam_50": 50, "fast_16": 20, "fast_8": 9
 
 def cost_table(seconds=SECONDS, methods=METHODS, **columns) -> pd.DataFrame:
     rows = [
-        {"method": name, "scale": 0.1, "steps": methods[name].get("steps", 50), "seconds": value}
+        {"method": name, "scale": 0.1, "steps": methods[name].get("steps", 400), "seconds": value}
         | {"seconds_least": 0.9 * value, "seconds_most": 1.2 * value, "cpu_seconds": 0.97 * value, "attempts": 1}
         | {"unet_forward": value, "unet_backward": value - 1, "classifier_forward": 3, "classifier_backward": 2}
         | {"rounds": 3, "batch_size": 64, "threads": 1, "device": "cpu", "processor": "Abacus 3"}
@@ -51,6 +51,7 @@ def cost_table(seconds=SECONDS, methods=METHODS, **columns) -> pd.DataFrame:
 @pytest.fixture
 def results(fake, tmp_path) -> Results:
     config = fake.config(methods=METHODS)
+    config["sampling"]["steps"] = 400
     config["metrics"]["cost"] = {"rounds": 3}
     found = fake.write(tmp_path / "toy", config, CELLS)
     cost_table().to_csv(tmp_path / "toy" / "cost.csv", index=False)
@@ -124,7 +125,7 @@ def test_without_the_papers_methods_the_dearest_one_is_the_measure(fake, tmp_pat
     frontier = Frontier.read(results)
     assert frontier.protocol is None
     assert words.protocol(frontier) == (
-        "The dearest method is rejection (non-robust, rejection), here in 50 steps. It takes 500 seconds for 64 images."
+        "The dearest method is rejection (non-robust, rejection), here in 400 steps. It takes 500 seconds for 64 images."
     )
 
 
