@@ -30,6 +30,7 @@ include: "workflow/rules/sampling.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/metrics.smk"
 include: "workflow/rules/gradients.smk"
+include: "workflow/rules/cost.smk"
 include: "workflow/rules/report.smk"
 
 

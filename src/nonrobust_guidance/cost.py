@@ -18,7 +18,7 @@ from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, describe_network, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Sampling
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling
 from nonrobust_guidance.sampling.trajectory import acts_in
 
 MEASURED_SECONDS = 2.0
@@ -72,12 +72,14 @@ class Cost:
 def estimate_cost(run: Measured) -> Cost:
     """Count what a run does.
 
-    A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise with
-    `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
+    Rejection is taken to need as many attempts as there are classes, which it does where they are equally frequent and
+    well apart. A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise
+    with `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
     """
     sampling, size = run.sampling, run.dataset.image_size
     drawn = {name: num_drawn(method, sampling) for name, method in sampling.methods.items()}
-    forward = sum(n * sampling.methods[name].steps for name, n in drawn.items())
+    attempts = {name: attempts_of(method, run) for name, method in sampling.methods.items()}
+    forward = sum(n * sampling.methods[name].steps * attempts[name] for name, n in drawn.items())
     backward = asked = 0
     for name, method in sampling.guided.items():
         guidance = example_of(method)
@@ -86,7 +88,8 @@ def estimate_cost(run: Measured) -> Cost:
         forward += made - acting
         backward += made if guidance.through_network else 0
         asked += made * guidance.num_classifier_passes
-    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(asked, asked)}
+    picked = sum(drawn[name] * attempts[name] for name, m in sampling.methods.items() if isinstance(m, Rejected))
+    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(asked + picked, asked)}
     num_images = dataset_size(run.dataset)
     return Cost(
         cells=len(list_cells(run)),
@@ -100,9 +103,14 @@ def estimate_cost(run: Measured) -> Cost:
 def num_drawn(method: Method, sampling: Sampling) -> int:
     """Return how many samples a method draws, over its scales, targets and seeds."""
     files = len(sampling.seeds) * len(method.drawn_scales)
-    if isinstance(method, Guided):
+    if method.classifier:
         files *= len(sampling.targets)
     return files * method.num_samples
+
+
+def attempts_of(method: Method, run: Measured) -> int:
+    """Return how many chains a sample is taken to need: one, or of rejection as many as there are classes."""
+    return min(len(run.dataset.classes), method.reject.max_draws) if isinstance(method, Rejected) else 1
 
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:

@@ -47,5 +47,7 @@ config = RUN.resolved()
 
 METHODS = RUN.sampling.methods
 GUIDED = list(RUN.sampling.guided)
-UNGUIDED = [name for name in METHODS if name not in GUIDED]
-PAGES = pages_of(RUN.report)
+# Those that draw samples of their own for each target.
+TARGETED = [name for name, method in METHODS.items() if method.classifier]
+UNGUIDED = [name for name in METHODS if name not in TARGETED]
+PAGES = pages_of(RUN.report, RUN.metrics)

@@ -74,6 +74,11 @@ def extractor_files(wildcards):
     return extractor_weights(wildcards)
 
 
+def all_cores():
+    """Return all cores that Snakemake was given; one where jobs are sent elsewhere."""
+    return workflow.resource_settings.cores or 1
+
+
 def page_inputs(wildcards):
     """Return the files that a page reads: tables of this run, tables of the runs beside it, and samples."""
     page = PAGES[wildcards.page]

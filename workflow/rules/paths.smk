@@ -23,7 +23,7 @@ RUN_CONFIG = f"{RESULTS}/config.yaml"
 
 SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(RUN)]
 SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
-TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key]
+TABLES = [f"{RESULTS}/{file.name}" for file in tables.files_of(RUN.metrics) if file.key]
 
 
 # A training and a fetch make the same files, so the functions below serve for both.

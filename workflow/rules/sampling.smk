@@ -16,7 +16,7 @@ rule draw_samples:
     benchmark:
         f"{RESULTS}/benchmarks/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.tsv"
     wildcard_constraints:
-        method=one_of(WHOLE & {*GUIDED}),
+        method=one_of(WHOLE & {*TARGETED}),
     threads: 1
     resources:
         mem_mb=2000,
@@ -54,7 +54,7 @@ use rule draw_samples as draw_shard with:
     benchmark:
         f"{RESULTS}/benchmarks/draw_shard/{{method}}_scale-{{scale}}_seed-{{seed}}_{{start}}-{{stop}}.tsv"
     wildcard_constraints:
-        method=one_of(SHARDED & {*GUIDED}),
+        method=one_of(SHARDED & {*TARGETED}),
     params:
         folder=SHARD,
         shard="--shard {start}-{stop}",

@@ -57,6 +57,13 @@ def signature_settings():
     return [RUN.metrics.judge, BOOTSTRAP, RUN.metrics.signatures.recorded(), methods, list(RUN.sampling.targets)]
 
 
+def cost_settings():
+    """Return what the cost depends on; nothing where the run does not ask for it."""
+    asked = RUN.metrics.cost
+    methods = {name: method.recorded() for name, method in METHODS.items()}
+    return asked and [asked.recorded(), CHAIN, methods, list(RUN.sampling.targets), RUN.sampling.seeds[0]]
+
+
 def page_settings(wildcards):
     """Return what a page depends on beside its inputs."""
     return PAGES[wildcards.page].settings(RUN)

@@ -33,6 +33,7 @@ class ResultFile(NamedTuple):
         measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
             called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
             beside the run's other tables. Empty for what has a command of its own.
+        asked_by: key of the section ``metrics`` without which a run has no such table; empty for what every run has.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ResultFile(NamedTuple):
     published: bool = True
     compared: bool = True
     measured_by: str = ""
+    asked_by: str = ""
 
     @property
     def columns(self) -> list[str]:
@@ -116,11 +118,33 @@ GROUND_TRUTH = ResultFile(
 GROUND_TRUTH_DRAWN = ResultFile(
     "ground_truth.npz", "samples of these methods, and what the posteriors say over the plane", published=False
 )
+COST = ResultFile(
+    "cost.csv",
+    "what samples of each method cost: seconds, and passes through the networks",
+    ("method",),
+    (
+        *("scale", "steps", "seconds", "seconds_least", "seconds_most", "cpu_seconds", "attempts"),
+        *(f"{network}_{way}" for network in ("unet", "classifier") for way in ("forward", "backward")),
+        *("rounds", "batch_size", "threads", "device", "processor"),
+    ),
+    # Seconds differ by machine; passes do not, but stand beside them.
+    compared=False,
+    measured_by="metrics.cost.table:measure_cost",
+    asked_by="cost",
+)
 
 RESULT_FILES = (
     *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    COST,
     *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
-PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
+PUBLISHED = tuple(file for file in RESULT_FILES if file.published and not file.asked_by)
+"""Of every published run."""
+PUBLISHED_IF_ASKED = tuple(file for file in RESULT_FILES if file.published and file.asked_by)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}
+
+
+def files_of(metrics: object) -> tuple[ResultFile, ...]:
+    """Return the files that a run with this section ``metrics`` has, in the order of a reader."""
+    return tuple(file for file in RESULT_FILES if not file.asked_by or getattr(metrics, file.asked_by) is not None)

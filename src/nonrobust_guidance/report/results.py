@@ -89,8 +89,8 @@ class Results:
 
     @property
     def unguided(self) -> list[Method]:
-        """The methods that no classifier guides."""
-        return [method for method in self.methods if not method.guided]
+        """The methods in which no classifier has a part."""
+        return [method for method in self.methods if method.unguided]
 
     @property
     def targets(self) -> list[str]:

@@ -84,6 +84,33 @@ class Unguided(Entry):
         return (0,)
 
 
+class Reject(Settings):
+    """Which unguided samples are kept."""
+
+    classifier: Words
+    """Name of the classifier that accepts them."""
+    threshold: Fraction = 0.5
+    """Least probability that it gives the target."""
+    max_draws: Count = 100
+    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
+
+
+class Rejected(Entry):
+    """A method that draws unguided samples until a classifier accepts one, see `Rejection`."""
+
+    reject: Reject
+
+    @property
+    def classifier(self) -> str:
+        """Name of the classifier."""
+        return self.reject.classifier
+
+    @property
+    def drawn_scales(self) -> tuple[float, ...]:
+        """The scales at which samples are drawn: 0 alone."""
+        return (0,)
+
+
 class Guided(Entry):
     """A method that a classifier guides; a section that extends this one has the fields of its guidance too."""
 
@@ -203,19 +230,21 @@ def _require_method(kind: type[Guidance], where: str) -> None:
 
 
 class OneMethod:
-    """Marks a field whose value is a method: unguided, or guided by one of `METHODS` or by a class of one's own."""
+    """Marks a field whose value is a method: unguided, rejection, or guided by one of `METHODS` or a file's class."""
 
-    def choose(self, raw: Any) -> Guided | Unguided:
+    def choose(self, raw: Any) -> Method:
         """Return the section.
 
         Raises:
             SettingError: if the guidance is unknown, or a file of one's own cannot be used.
             pydantic.ValidationError: if a key is unknown or missing, or a value is wrong.
         """
-        if isinstance(raw, Guided | Unguided):
+        if isinstance(raw, Guided | Unguided | Rejected):
             return raw
         if not isinstance(raw, Mapping):
             raise WrongTypeError(raw, "a mapping")
+        if "reject" in raw:
+            return Rejected.model_validate(raw)
         if raw.get("classifier") is None:
             for key in raw:
                 if key in _keys_of_guided() and key not in Unguided.model_fields:
@@ -243,7 +272,7 @@ class OneMethod:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe each kind of method."""
-        kinds = [schema_of_kind(Unguided, {}, handler)]
+        kinds = [schema_of_kind(section, {}, handler) for section in (Unguided, Rejected)]
         for name, kind in METHODS.items():
             named = {"guidance": name} if name != "classifier" else {}
             kinds.append(schema_of_kind(section_of_guidance(kind), named, handler))
@@ -255,7 +284,7 @@ def _keys_of_guided() -> frozenset[str]:
     return frozenset(key for kind in METHODS.values() for key in section_of_guidance(kind).model_fields)
 
 
-Method = Guided | Unguided
+Method = Guided | Unguided | Rejected
 
 
 class Chain(Settings):

@@ -57,7 +57,7 @@ class Groups:
         self.at_xt = group(lambda m: not m.robust and m.at == "xt" and not m.stabilizer)
         self.at_x0 = group(lambda m: not m.robust and m.at == "x0" and not m.stabilizer)
         self.stabilized = group(lambda m: not m.robust and m.at == "x0" and bool(m.stabilizer))
-        unguided = [o.accuracy.value for o in outcomes if not o.method.guided]
+        unguided = [o.accuracy.value for o in outcomes if o.method.unguided]
         self.unguided = unguided[0] if unguided else 1 / max(1, len(results.classes))
         self.top = best(self.robust).accuracy if self.robust else Interval(1.0, 1.0, 1.0)
         self.halfway = (self.unguided + self.top.value) / 2

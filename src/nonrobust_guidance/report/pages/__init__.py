@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.metrics.tables import (
+    COST,
     FACTORS,
     GROUND_TRUTH,
     GROUND_TRUTH_DRAWN,
@@ -17,6 +19,7 @@ from nonrobust_guidance.metrics.tables import (
     SIGNATURES,
     TRAJECTORIES,
     ResultFile,
+    files_of,
 )
 from nonrobust_guidance.report.settings import Report
 from nonrobust_guidance.settings import Settings
@@ -73,6 +76,11 @@ PAGES = (
         asked_by=("ablation_of", "beside"),
     ),
     Page(
+        "frontier",
+        "accuracy and distance against seconds and network passes, and what to run for a given budget",
+        (METRICS, NOISE_ACCURACY, COST),
+    ),
+    Page(
         "ground_truth",
         "every method on data whose conditional distribution is a formula, so that errors are its own",
         (GROUND_TRUTH, GROUND_TRUTH_DRAWN),
@@ -82,7 +90,8 @@ PAGES = (
 """In the order of a reader."""
 
 
-def pages_of(report: Report) -> dict[str, Page]:
-    """Return the pages of a run by name."""
+def pages_of(report: Report, metrics: Metrics) -> dict[str, Page]:
+    """Return the pages of a run by name: those that are asked for, and whose tables the run has."""
     asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
-    return {page.name: page for page in asked}
+    there = set(files_of(metrics))
+    return {page.name: page for page in asked if there.issuperset(page.reads)}

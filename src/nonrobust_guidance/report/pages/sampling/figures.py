@@ -77,7 +77,7 @@ def accuracy_over_scale(results: Results) -> Figure:
     for axes, target in zip(panels, results.targets, strict=True):
         outcomes = results.outcomes_of(target)
         for outcome in outcomes:
-            if not outcome.method.guided:
+            if outcome.method.unguided:
                 axes.axhline(outcome.accuracy.value, color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, zorder=1)
         draw_methods(axes, results, [outcome for outcome in outcomes if outcome.method.guided], at_scale)
         axes.set_xscale("log")
