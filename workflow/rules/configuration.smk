@@ -4,6 +4,7 @@ import sys
 
 from nonrobust_guidance.config import parse_config, read_run
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.screening import screening_of, variants
 from nonrobust_guidance.report.pages import pages_of
 from nonrobust_guidance.settings import instead
 from snakemake.utils import update_config
@@ -49,3 +50,7 @@ METHODS = RUN.sampling.methods
 GUIDED = list(RUN.sampling.guided)
 UNGUIDED = [name for name in METHODS if name not in GUIDED]
 PAGES = pages_of(RUN.report)
+
+# What sampling.search screens before it is confirmed; nothing where nothing is to be chosen.
+VARIANTS = variants(RUN)
+SCREENED = screening_of(RUN) if VARIANTS else None

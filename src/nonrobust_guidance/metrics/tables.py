@@ -6,7 +6,7 @@ shows under a table is in workflow/report, under the table's name, or else what 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CELL = ("method", "scale", "target", "seed")
 ENDS = ("", "_low", "_high")
@@ -30,6 +30,8 @@ class ResultFile(NamedTuple):
         required: further columns that the report relies on in every run; settings may add others.
         published: whether git and DVC hold it for a published run.
         compared: whether an audit compares its rows with the published ones.
+        asked_by: section of the run file, such as ``sampling.search``, without which a run has no such file; empty for
+            what every run has.
         measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
             called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
             beside the run's other tables. Empty for what has a command of its own.
@@ -41,12 +43,20 @@ class ResultFile(NamedTuple):
     required: tuple[str, ...] = ()
     published: bool = True
     compared: bool = True
+    asked_by: str = ""
     measured_by: str = ""
 
     @property
     def columns(self) -> list[str]:
         """All columns that a reader relies on."""
         return [*self.key, *self.required]
+
+    def belongs_to(self, run: object) -> bool:
+        """Say whether a run has it."""
+        part: Any = run
+        for key in self.asked_by.split(".") if self.asked_by else ():
+            part = getattr(part, key)
+        return part is not None
 
 
 METRICS = ResultFile(
@@ -104,6 +114,13 @@ FACTORS = ResultFile(
     # It is the largest, and nothing in it has an interval.
     published=False,
 )
+SELECTION = ResultFile(
+    "selection.csv",
+    "which scale of each method was chosen on the samples of the screening, and why",
+    ("method", "candidate", "scale"),
+    ("changes", "n", "accuracy", "accuracy_low", "accuracy_high", "distance", "chosen", "why"),
+    asked_by="sampling.search",
+)
 GROUND_TRUTH = ResultFile(
     "ground_truth.csv",
     "how close every method comes on mixtures of Gaussians and what variance it keeps, and how often each posterior is "
@@ -118,7 +135,7 @@ GROUND_TRUTH_DRAWN = ResultFile(
 )
 
 RESULT_FILES = (
-    *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    *(METRICS, SELECTION, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
     *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
