@@ -99,6 +99,6 @@ def _judged(candidates: list[Candidate]) -> list[dict[str, Any]]:
     level = [candidate for candidate in candidates if candidate.accuracy.high >= top.accuracy.low]
     chosen = min(level, key=lambda candidate: candidate.distance.value)
     reasons = {id(candidate): "a lower accuracy than the highest" for candidate in candidates}
-    reasons |= {id(candidate): "as accurate as any, but further from real images" for candidate in level}
+    reasons |= {id(candidate): "as accurate as any, but no nearer to real images" for candidate in level}
     reasons[id(chosen)] = "as accurate as any, and of these the nearest to real images"
     return [c.row | {"chosen": int(c is chosen), "why": reasons[id(c)]} for c in candidates]
