@@ -30,11 +30,12 @@ rule draw_samples:
         settings=drawing_settings,
         checkpoints=CHECKPOINTS,
         folder=RESULTS / "samples",
+        method="{method}",
         part=f"--seed {' '.join(map(str, RUN.sampling.seeds))}",
     message:
         "Drawing {wildcards.method} at scale {wildcards.scale}"
     shell:
-        "nonrobust-guidance draw-samples --config {params.config} --method {wildcards.method}"
+        "nonrobust-guidance draw-samples --config {params.config} --method {params.method}"
         " --scale {wildcards.scale} {params.part} --checkpoints {params.checkpoints} --output {params.folder}"
         " --threads {threads} 2>&1 | tee {log} >&2"
 

@@ -1,41 +1,28 @@
 # Screen, then confirm: with sampling.search every candidate of a method is drawn on few samples, and the chosen one goes
 # on to fresh ones. Which that is decides which samples there are, so it is a checkpoint.
-#
-# A job draws all candidates of a method, for they are many and small, and a process takes seconds to start.
 if VARIANTS:
+    SEARCH = RUN.sampling.search
 
-    for VARIANT, METHOD in SCREENED.sampling.guided.items():
-
-        rule:
-            name:
-                f"screen_{VARIANT}"
-            input:
-                diffusion_files(),
-                classifier_files([METHOD.classifier]),
-            output:
-                [f"{SCREENING}/samples/{file}" for file in files_of_cells(SCREENED, [VARIANT])],
-            log:
-                f"{SCREENING}/logs/draw_samples/{VARIANT}.log",
-            benchmark:
-                f"{SCREENING}/benchmarks/draw_samples/{VARIANT}.tsv"
-            threads: 1
-            resources:
-                mem_mb=2000,
-                runtime=240,
-            params:
-                config=SCREENING_CONFIG,
-                settings=CHAIN | METHOD.recorded(),
-                method=VARIANT,
-                scales=[f"{scale:g}" for scale in METHOD.scales],
-                seeds=SCREENED.sampling.seeds,
-                checkpoints=CHECKPOINTS,
-                samples=SCREENING / "samples",
-            message:
-                "Screening {params.method} at the scales {params.scales}"
-            shell:
-                "nonrobust-guidance draw-samples --config {params.config} --method {params.method}"
-                " --scale {params.scales} --seed {params.seeds} --checkpoints {params.checkpoints}"
-                " --output {params.samples} --threads {threads} 2>&1 | tee {log} >&2"
+    use rule draw_samples as screen_candidate with:
+        input:
+            diffusion_files(),
+            lambda wildcards: classifier_files([SCREENED.sampling.guided[wildcards.candidate].classifier]),
+        output:
+            drawn_files(f"{SCREENING}/samples/{{candidate}}/scale-{{scale}}/seed-{SEARCH.seed}", TARGETS),
+        log:
+            f"{SCREENING}/logs/draw_samples/{{candidate}}_scale-{{scale}}.log",
+        benchmark:
+            f"{SCREENING}/benchmarks/draw_samples/{{candidate}}_scale-{{scale}}.tsv"
+        wildcard_constraints:
+            candidate=one_of(VARIANTS),
+        params:
+            config=SCREENING_CONFIG,
+            settings=screening_settings,
+            method="{candidate}",
+            folder=SCREENING / "samples",
+            part=f"--seed {SEARCH.seed}",
+        message:
+            "Screening {wildcards.candidate} at scale {wildcards.scale}"
 
     rule score_screening:
         input:

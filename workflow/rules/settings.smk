@@ -29,6 +29,12 @@ def drawing_settings(wildcards):
     return CHAIN | {key: value for key, value in method.items() if key != "scales"}
 
 
+def screening_settings(wildcards):
+    """Return the same of a candidate of the screening."""
+    method = SCREENED.sampling.methods[wildcards.candidate].recorded()
+    return CHAIN | {key: value for key, value in method.items() if key != "scales"}
+
+
 def scoring_guide(wildcards):
     """Return the classifier that classifies the method's samples beside the judge, the empty text if there is none."""
     return METHODS[wildcards.method].classifier or self_judge(RUN)
