@@ -11,7 +11,7 @@ from nonrobust_guidance.errors import UserError
 
 TEXT_COLUMNS = frozenset(
     ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
-) | {"quantity", "judged", "mixture", "sampler", "levels", "device", "processor"}
+) | {"quantity", "judged", "mixture", "sampler", "levels", "candidate", "changes", "why"} | {"device", "processor"}
 
 
 def read_texts(source: Path | io.BytesIO, remedy: str, name: str = "") -> pd.DataFrame:
