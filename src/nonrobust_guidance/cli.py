@@ -276,6 +276,21 @@ def measure_signatures(args: argparse.Namespace) -> None:
     )
 
 
+def compare_methods(args: argparse.Namespace) -> None:
+    """Compare every pair of methods, each at its chosen scale, sample by sample."""
+    from nonrobust_guidance.metrics.comparisons.table import compare_methods
+
+    run = load_config(args.config)
+    compare_methods(run, args.data, args.checkpoints, args.weights, args.samples, args.metrics, args.output)
+
+
+def decide_claims(args: argparse.Namespace) -> None:
+    """Decide the paper's claims from a run's tables, all of them together."""
+    from nonrobust_guidance.report.claims.tables import write_claims
+
+    write_claims(load_config(args.config), args.results, args.output)
+
+
 def measure_ground_truth(args: argparse.Namespace) -> None:
     """Run every method on mixtures of Gaussians, where the right answer is known."""
     from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
@@ -428,6 +443,8 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
+    add(compare_methods, data=Path, checkpoints=Path, weights=Path, samples=Path, metrics=Path, output=Path)
+    add(decide_claims, results=Path, output=Path)
     add(measure_ground_truth, output=Path, arrays=Path)
     add(render_page, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
     add(render_index, results=Path, output=Path).set_defaults(extra="report")

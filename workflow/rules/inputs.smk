@@ -11,9 +11,17 @@ INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in RUN.metrics.extract
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
 
+EVIDENCE = [f"published/{RUN.report.evidence}/claims.csv"] if RUN.report.evidence else []
+
 for file in BESIDE:
     if not os.path.isfile(file):
         sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
+
+for file in EVIDENCE:
+    if not os.path.isfile(file):
+        sys.exit(
+            f"error: report.evidence names a run whose {file} is missing; take the key out, or bring the file back"
+        )
 
 
 def sprite_files():
@@ -78,4 +86,5 @@ def page_inputs(wildcards):
     """Return the files that a page reads: tables of this run, tables of the runs beside it, and samples."""
     page = PAGES[wildcards.page]
     beside = BESIDE if "beside" in page.asked_by else []
-    return [f"{RESULTS}/{file.name}" for file in page.reads] + beside + (SAMPLES if page.samples else [])
+    evidence = EVIDENCE if page.verdicts else []
+    return [f"{RESULTS}/{file.name}" for file in page.reads] + beside + evidence + (SAMPLES if page.samples else [])

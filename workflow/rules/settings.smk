@@ -57,6 +57,13 @@ def signature_settings():
     return [RUN.metrics.judge, BOOTSTRAP, RUN.metrics.signatures.recorded(), methods, list(RUN.sampling.targets)]
 
 
+def comparison_settings():
+    """Return what the comparisons and the rows' names depend on."""
+    methods = {name: method.recorded() for name, method in METHODS.items()}
+    cells = {"targets": list(RUN.sampling.targets), "seeds": list(RUN.sampling.seeds)}
+    return RUN.metrics.part(Scoring).recorded() | cells | methods
+
+
 def page_settings(wildcards):
     """Return what a page depends on beside its inputs."""
     return PAGES[wildcards.page].settings(RUN)

@@ -11,6 +11,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from nonrobust_guidance.report import wording
 
+DECISIONS = ("supported", "not supported", "undecided at this n", "not tested")
+"""The verdicts, which a table shows in colour; an n may follow."""
 INTERVAL = re.compile(r"[-+\d.e%]+ \[[^\]]*\]")
 
 
@@ -42,6 +44,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.tests["interval"] = lambda text: bool(INTERVAL.fullmatch(text))
+    made.tests["verdict"] = lambda text: text.partition(",")[0] in DECISIONS
     for filling in (wording.percent, wording.points, wording.number, wording.quantity, wording.signed, wording.listed):
         made.filters[filling.__name__] = filling
     made.globals |= {"x_t": wording.X_T, "x0_hat": wording.X0_HAT}
