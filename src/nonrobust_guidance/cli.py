@@ -354,6 +354,14 @@ def trace(args: argparse.Namespace) -> None:
         print("\n".join(remake(args.config, cell, results)))
 
 
+def trace_claim(args: argparse.Namespace) -> None:
+    """Say what a verdict on one of the paper's claims rests on, and how to trace each cell behind it."""
+    from nonrobust_guidance.audit.trace_claim import trace_claim
+
+    run = load_config(args.config)
+    print("\n".join(trace_claim(run, args.config, args.claim, args.target, Path("results", run.run))))
+
+
 def check_config(args: argparse.Namespace) -> None:
     """Check a run's configuration and say what it asks for."""
     run = load_config(args.config)
@@ -455,6 +463,7 @@ def _parser() -> argparse.ArgumentParser:
     tracing = add(trace, method=str, scale=float, target=str, seed=int)
     tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
     tracing.set_defaults(extra="report")
+    add(trace_claim, claim=_positive, target=str).set_defaults(extra="report")
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
     estimate.add_argument("config", type=Path)
     estimate.add_argument(

@@ -10,16 +10,11 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from nonrobust_guidance.records import environment
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.images import spread_ratio
-from nonrobust_guidance.report.claims.verdict import (
-    NOT_SUPPORTED,
-    NOT_TESTED,
-    SUPPORTED,
-    UNDECIDED,
-    Verdict,
-)
+from nonrobust_guidance.report.claims.verdict import Verdict
 from nonrobust_guidance.report.results import Results
 
 

@@ -9,10 +9,11 @@ import pytest
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from nonrobust_guidance.report.claims import decide_claims
 from nonrobust_guidance.report.claims.answer import paragraph
 from nonrobust_guidance.report.claims.tables import claim_table
-from nonrobust_guidance.report.claims.verdict import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED, Verdict
+from nonrobust_guidance.report.claims.verdict import Verdict
 from nonrobust_guidance.report.pages.sampling.tables import best_scales
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
 from nonrobust_guidance.report.wording import listed, method_labels, number, percent, points

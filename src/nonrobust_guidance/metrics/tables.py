@@ -15,6 +15,11 @@ ALL_TARGETS = "all targets"
 """What a row about all of a run's targets together has in place of one."""
 COUNTS = ("both", "one", "other", "neither")
 """Of pairs of samples: how many both methods, the one alone, the other alone or neither delivered."""
+SUPPORTED = "supported"
+NOT_SUPPORTED = "not supported"
+UNDECIDED = "undecided at this n"
+NOT_TESTED = "not tested"
+"""The verdicts."""
 QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
 """What is measured of the gradients along a trajectory."""
 

@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from nonrobust_guidance.report import wording
 
-DECISIONS = ("supported", "not supported", "undecided at this n", "not tested")
+DECISIONS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_TESTED)
 """The verdicts, which a table shows in colour; an n may follow."""
 INTERVAL = re.compile(r"[-+\d.e%]+ \[[^\]]*\]")
 

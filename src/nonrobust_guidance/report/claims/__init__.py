@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nonrobust_guidance.metrics.tables import NOT_TESTED
 from nonrobust_guidance.report.claims.classifiers import MOST_LEVELS, under_noise, unstable_gradients
 from nonrobust_guidance.report.claims.guidance import (
     HIGH_ACCURACY,
@@ -19,7 +20,7 @@ from nonrobust_guidance.report.claims.guidance import (
     stabilizing_helps,
 )
 from nonrobust_guidance.report.claims.images import KEPT, degrades_without_stabilizing, diversity_is_kept
-from nonrobust_guidance.report.claims.verdict import NOT_TESTED, SENTENCES, Finding, Groups, Verdict, decide_together
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, Verdict, decide_together
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.templates import say
 

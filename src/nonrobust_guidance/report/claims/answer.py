@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL
-from nonrobust_guidance.report.claims.verdict import (
-    NOT_SUPPORTED,
-    NOT_TESTED,
-    SENTENCES,
-    SUPPORTED,
-    UNDECIDED,
-    Groups,
-    Verdict,
-)
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Groups, Verdict
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import decimals_of, number

@@ -9,8 +9,8 @@ import pandas as pd
 
 from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, mean_of
-from nonrobust_guidance.report.claims.tested import Measure, Tested, above, agreeing, all_of, any_of, below, most_of
 from nonrobust_guidance.report.claims.verdict import RELATIVE_MARGIN, SENTENCES, Finding, Groups, missing, side
+from nonrobust_guidance.report.claims.weighing import Measure, Weighed, above, agreeing, all_of, any_of, below, most_of
 from nonrobust_guidance.report.results import Outcome, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X_T
@@ -26,7 +26,7 @@ CHANGES = ("ratio", "relative_change")
 class Evidence(NamedTuple):
     """What speaks for a claim and against it, and in words."""
 
-    tested: Tested
+    tested: Weighed
     words: str
 
 

@@ -8,8 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from nonrobust_guidance.errors import UserError
-from nonrobust_guidance.metrics.tables import CLAIMS
-from nonrobust_guidance.report.claims.verdict import NOT_TESTED
+from nonrobust_guidance.metrics.tables import CLAIMS, NOT_TESTED
 from nonrobust_guidance.report.results import read_table
 from nonrobust_guidance.report.settings import Reported
 

@@ -8,16 +8,16 @@ from typing import NamedTuple
 from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.statistics.needed import samples_for_share
-from nonrobust_guidance.report.claims.tested import (
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, agreed, missing, side
+from nonrobust_guidance.report.claims.weighing import (
     Measure,
-    Tested,
+    Weighed,
     above,
     agreeing,
     all_of,
     any_of,
     below,
 )
-from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, agreed, missing, side
 from nonrobust_guidance.report.comparisons import Pair, distance_columns
 from nonrobust_guidance.report.results import Outcome, Results, conditional_distance
 from nonrobust_guidance.report.templates import say
@@ -44,7 +44,7 @@ class Compared(NamedTuple):
         words: how it compares.
     """
 
-    tested: Tested
+    tested: Weighed
     sign: int
     words: str
 

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, difference, mean_of
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
-from nonrobust_guidance.report.claims.tested import Tested, above, agreeing, all_of
 from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, missing
+from nonrobust_guidance.report.claims.weighing import Weighed, above, agreeing, all_of
 from nonrobust_guidance.report.results import Outcome
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X0_HAT, percent, quantity
@@ -42,7 +42,7 @@ def diversity_is_kept(groups: Groups) -> Finding:
     return Finding(all_of([tested for tested, _ in parts]), words)
 
 
-def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Tested, str]]:
+def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]:
     """Yield whether recall and coverage are kept, and in words; nothing where the run measures neither."""
     metrics = groups.results.metrics
     extractor = next((name.removeprefix("recall_") for name in metrics.columns if name.startswith("recall_")), "")
@@ -71,7 +71,7 @@ def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
     return mean_over_cells(rows, column) if f"{column}_low" in rows.columns else share_over_seeds(rows, column)
 
 
-def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Tested, str]]:
+def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]:
     """Yield whether each factor's standard deviation is kept, and in words; nothing without known factors.
 
     Of samples that the judge takes for the class, as it sees them, against real test images, as it sees those.
@@ -152,7 +152,7 @@ def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
 
 def compare_signature(
     groups: Groups, table: pd.DataFrame, scales: Sequence[Outcome], yardstick: Outcome, column: str
-) -> tuple[Tested, str] | None:
+) -> tuple[Weighed, str] | None:
     """Return whether a signature grows over the scales and ends above the yardstick's, and in words; None if absent."""
     weakest, strongest = scales[0], scales[-1]
     first, last, other = (signature_of(groups, table, outcome, column) for outcome in (weakest, strongest, yardstick))

@@ -15,17 +15,14 @@ from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
 from nonrobust_guidance.metrics.statistics.needed import samples_needed
 from nonrobust_guidance.metrics.statistics.several import holm
-from nonrobust_guidance.report.claims.tested import Measure, Tested, undecidable
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, SUPPORTED, UNDECIDED
+from nonrobust_guidance.report.claims.weighing import Measure, Weighed, undecidable
 from nonrobust_guidance.report.comparisons import Pair
 from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import method_labels
 
 SENTENCES = "claims/sentences.j2"
-SUPPORTED = "supported"
-NOT_SUPPORTED = "not supported"
-UNDECIDED = "undecided at this n"
-NOT_TESTED = "not tested"
 
 SHARE_MARGIN = 0.05
 POINTS = f"{100 * SHARE_MARGIN:.0f} points"
@@ -36,7 +33,7 @@ RELATIVE_MARGIN = 0.2
 class Finding(NamedTuple):
     """What a claim's test came to, None where it was not tested, and the numbers with their intervals and n."""
 
-    tested: Tested | None
+    tested: Weighed | None
     evidence: str
 
 
@@ -61,7 +58,7 @@ class Verdict(NamedTuple):
     target: str
     decision: str
     evidence: str
-    tested: Tested | None = None
+    tested: Weighed | None = None
     p_adjusted: float | None = None
     needed: int | None = None
 

@@ -53,7 +53,7 @@ class Measure(NamedTuple):
         return self._replace(margin=words or f"{margin:.2g}", needs=needs)
 
 
-class Tested(NamedTuple):
+class Weighed(NamedTuple):
     """What a claim's test came to.
 
     Attributes:
@@ -77,7 +77,7 @@ class Tested(NamedTuple):
         return min(1.0, 2 * min(self.supporting, self.opposing))
 
 
-def above(measure: Measure, p: float | None = None) -> Tested:
+def above(measure: Measure, p: float | None = None) -> Weighed:
     """Return the test of a claim that a number lies above its threshold.
 
     Args:
@@ -93,35 +93,35 @@ def above(measure: Measure, p: float | None = None) -> Tested:
     # A number without an interval tells nothing.
     if math.isnan(supporting):
         return undecidable(measure)
-    return Tested(supporting, opposing, measure)
+    return Weighed(supporting, opposing, measure)
 
 
-def below(measure: Measure, p: float | None = None) -> Tested:
+def below(measure: Measure, p: float | None = None) -> Weighed:
     """Return the test of a claim that a number lies below its threshold."""
     supporting, opposing, _ = above(measure, p)
-    return Tested(opposing, supporting, measure)
+    return Weighed(opposing, supporting, measure)
 
 
-def undecidable(measure: Measure) -> Tested:
+def undecidable(measure: Measure) -> Weighed:
     """Return what tells nothing either way."""
-    return Tested(1.0, 1.0, measure)
+    return Weighed(1.0, 1.0, measure)
 
 
-def all_of(parts: Sequence[Tested]) -> Tested:
+def all_of(parts: Sequence[Weighed]) -> Weighed:
     """Return the test of a claim that asks for all of its parts; one that is not so is enough against it."""
     supporting, opposing = max(part.supporting for part in parts), smallest([part.opposing for part in parts])
     choose = max if supporting <= opposing else min
-    key: Callable[[Tested], float] = _supporting if supporting <= opposing else _opposing
-    return Tested(supporting, opposing, choose(parts, key=key).measure)
+    key: Callable[[Weighed], float] = _supporting if supporting <= opposing else _opposing
+    return Weighed(supporting, opposing, choose(parts, key=key).measure)
 
 
-def any_of(parts: Sequence[Tested]) -> Tested:
+def any_of(parts: Sequence[Weighed]) -> Weighed:
     """Return the test of a claim that one of its parts is enough for; against it, all have to be not so."""
-    opposite = all_of([Tested(part.opposing, part.supporting, part.measure) for part in parts])
-    return Tested(opposite.opposing, opposite.supporting, opposite.measure)
+    opposite = all_of([Weighed(part.opposing, part.supporting, part.measure) for part in parts])
+    return Weighed(opposite.opposing, opposite.supporting, opposite.measure)
 
 
-def agreeing(parts: Sequence[Tested]) -> Tested:
+def agreeing(parts: Sequence[Weighed]) -> Weighed:
     """Return the test of a claim that one part is enough for, and one enough against, unless they contradict.
 
     Where some part tells one way by itself, no other decides the other way.
@@ -131,10 +131,10 @@ def agreeing(parts: Sequence[Tested]) -> Tested:
         supporting = 1.0
     if min(map(_supporting, parts)) <= TELLING:
         opposing = 1.0
-    return Tested(supporting, opposing, min(parts, key=lambda part: min(part[:2])).measure)
+    return Weighed(supporting, opposing, min(parts, key=lambda part: min(part[:2])).measure)
 
 
-def most_of(parts: Sequence[Tested], share: float) -> Tested:
+def most_of(parts: Sequence[Weighed], share: float) -> Weighed:
     """Return the test of a claim that more than a share of its parts are so; against it, more than that are opposite.
 
     Of m p-values the k-th smallest times m - k + 1 says that k of the parts are so (Benjamini & Heller 2008).
@@ -145,7 +145,7 @@ def most_of(parts: Sequence[Tested], share: float) -> Tested:
         ordered = sorted(parts, key=key)
         found.append((min(1.0, (m - k + 1) * key(ordered[k - 1])), ordered[k - 1].measure))
     (supporting, one), (opposing, other) = found
-    return Tested(supporting, opposing, one if supporting <= opposing else other)
+    return Weighed(supporting, opposing, one if supporting <= opposing else other)
 
 
 def smallest(p_values: Sequence[float]) -> float:
@@ -157,9 +157,9 @@ def _needed_for_interval(half: float, n: int, margin: float, level: float) -> in
     return samples_to_tell(half, n, margin, level=level)
 
 
-def _supporting(part: Tested) -> float:
+def _supporting(part: Weighed) -> float:
     return part.supporting
 
 
-def _opposing(part: Tested) -> float:
+def _opposing(part: Weighed) -> float:
     return part.opposing
