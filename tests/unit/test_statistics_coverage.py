@@ -34,7 +34,7 @@ from nonrobust_guidance.metrics.statistics.intervals import (
 from nonrobust_guidance.metrics.statistics.medians import median_interval
 from nonrobust_guidance.metrics.statistics.needed import samples_needed
 from nonrobust_guidance.metrics.statistics.paired import Compared, Pairs, compare, share_difference
-from nonrobust_guidance.metrics.statistics.resampled import Statistic, replicate, standard_interval
+from nonrobust_guidance.metrics.statistics.resampled import Statistic, standard_interval
 from nonrobust_guidance.metrics.statistics.score import correlate, mean_probability, mean_share
 from nonrobust_guidance.metrics.statistics.seeds import (
     mean_over_cells,
@@ -247,9 +247,14 @@ def test_targets_that_share_noise_are_one_statistic() -> None:
     assert covers(together), together
 
 
-def estimates_of(statistic: Statistic, seed: int) -> Estimate:
-    (value,), (replicates,) = replicate([statistic], N, RESAMPLES, seed)
-    return Estimate.of_replicates(float(value), replicates, N)
+def estimates_of(cells: list[Array], seed: int) -> list[Estimate]:
+    """Return the distances of cells (n, 2) of one seed, with the same resamples for all of them."""
+    drawn = np.random.default_rng(seed).integers(N, size=(RESAMPLES, N))
+    offset = drawn + N * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(offset.ravel(), minlength=N * RESAMPLES).reshape(RESAMPLES, N)
+    moments = np.stack([moments_of(x) for x in cells], axis=1)  # (N, cells, 5)
+    values, replicates = frechet(moments.mean(axis=0), N), frechet(np.tensordot(counts, moments, 1) / N, N)
+    return [Estimate.of_replicates(float(v), replicates[:, i], N) for i, v in enumerate(values)]
 
 
 def test_distances_over_targets_that_share_noise_and_seeds_that_do_not() -> None:
@@ -260,11 +265,11 @@ def test_distances_over_targets_that_share_noise_and_seeds_that_do_not() -> None
     # For each seed the rows of both methods for both targets, all four from noise that correlates.
     drawn = [draw_alike(rng, RUNS, [AWAY, NEARER, AWAY, NEARER], 0.7) for _ in range(2)]
     for i in range(RUNS):
-        sides = []
-        for side in (0, 1):
-            seeds = [[estimates_of(frechet_of(rows[j][i]), i) for j in (side, side + 2)] for rows in drawn]
-            sides.append(mean_of_independent([mean_of_same_noise(targets) for targets in seeds]))
-        one, other = sides
+        seeds = [estimates_of([rows[i] for rows in cells], i) for cells in drawn]
+        one, other = (
+            mean_of_independent([mean_of_same_noise([of_seed[side], of_seed[side + 2]]) for of_seed in seeds])
+            for side in (0, 1)
+        )
         difference_of_pair = one.compare(other).difference
         differences.append(difference_of_pair)
         multiples.append(combine(one.interval, other.interval, difference_of_pair, factor))
