@@ -289,6 +289,21 @@ def measure_signatures(args: argparse.Namespace) -> None:
     )
 
 
+def compare_methods(args: argparse.Namespace) -> None:
+    """Compare every pair of methods, each at its chosen scale, sample by sample."""
+    from nonrobust_guidance.metrics.comparisons.table import compare_methods
+
+    run = load_config(args.config)
+    compare_methods(run, args.data, args.checkpoints, args.weights, args.samples, args.metrics, args.output)
+
+
+def decide_claims(args: argparse.Namespace) -> None:
+    """Decide the paper's claims from a run's tables, all of them together."""
+    from nonrobust_guidance.report.claims.tables import write_claims
+
+    write_claims(load_config(args.config), args.results, args.output)
+
+
 def measure_ground_truth(args: argparse.Namespace) -> None:
     """Run every method on mixtures of Gaussians, where the right answer is known."""
     from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
@@ -350,6 +365,14 @@ def trace(args: argparse.Namespace) -> None:
     print("\n".join(trace(run, args.config, cell, results)))
     if args.remake:
         print("\n".join(remake(args.config, cell, results)))
+
+
+def trace_claim(args: argparse.Namespace) -> None:
+    """Say what a verdict on one of the paper's claims rests on, and how to trace each cell behind it."""
+    from nonrobust_guidance.audit.trace_claim import trace_claim
+
+    run = load_config(args.config)
+    print("\n".join(trace_claim(run, args.config, args.claim, args.target, Path("results", run.run))))
 
 
 def check_config(args: argparse.Namespace) -> None:
@@ -456,6 +479,8 @@ def _parser() -> argparse.ArgumentParser:
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
+    add(compare_methods, data=Path, checkpoints=Path, weights=Path, samples=Path, metrics=Path, output=Path)
+    add(decide_claims, results=Path, output=Path)
     add(measure_ground_truth, output=Path, arrays=Path)
     add(render_page, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
     add(render_index, results=Path, output=Path).set_defaults(extra="report")
@@ -466,6 +491,7 @@ def _parser() -> argparse.ArgumentParser:
     tracing = add(trace, method=str, scale=float, target=str, seed=int)
     tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
     tracing.set_defaults(extra="report")
+    add(trace_claim, claim=_positive, target=str).set_defaults(extra="report")
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
     estimate.add_argument("config", type=Path)
     estimate.add_argument(

@@ -15,9 +15,17 @@ SCREENED_FILES = ["metrics.csv", "signatures.csv", "factors.csv"] if VARIANTS el
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
 
+EVIDENCE = [f"published/{RUN.report.evidence}/claims.csv"] if RUN.report.evidence else []
+
 for file in BESIDE:
     if not os.path.isfile(file):
         sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
+
+for file in EVIDENCE:
+    if not os.path.isfile(file):
+        sys.exit(
+            f"error: report.evidence names a run whose {file} is missing; take the key out, or bring the file back"
+        )
 
 
 def sprite_files():
@@ -100,4 +108,5 @@ def page_inputs(wildcards):
     beside = BESIDE if "beside" in page.asked_by else []
     tables = [f"{RESULTS}/{file.name}" for file in page.reads if file.belongs_to(RUN)]
     screened = [f"{SCREENING}/{file}" for file in SCREENED_FILES if METRICS in page.reads]
-    return tables + screened + beside + (samples_of_run(wildcards) if page.samples else [])
+    evidence = EVIDENCE if page.verdicts else []
+    return tables + screened + beside + evidence + (samples_of_run(wildcards) if page.samples else [])

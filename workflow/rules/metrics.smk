@@ -98,6 +98,40 @@ rule measure_signatures:
         " --factors {output.factors} --threads {threads} 2>&1 | tee {log} >&2"
 
 
+rule compare_methods:
+    input:
+        samples_of_run,
+        inceptions=INCEPTION_FILES,
+        references=expand(rules.measure_references.output, extractor=RUN.metrics.extractors),
+        manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
+        classifiers=classifier_files(RUN.classifiers),
+        metrics=rules.gather_scores.output.table,
+    output:
+        table(tables.COMPARISONS),
+    log:
+        f"{RESULTS}/logs/compare_methods.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare_methods.tsv"
+    threads: 1
+    resources:
+        mem_mb=METRICS_MEM_MB,
+        runtime=240,
+    params:
+        config=CONFIRMED_CONFIG,
+        settings=comparison_settings,
+        data=DATA,
+        checkpoints=CHECKPOINTS,
+        weights=WEIGHTS,
+        samples=RESULTS / "samples",
+    message:
+        "Comparing every pair of methods"
+    shell:
+        "nonrobust-guidance compare-methods --config {params.config} --data {params.data}"
+        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples}"
+        " --metrics {input.metrics} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
+
+
 # Needs no data and no model, so it runs while models train.
 rule measure_ground_truth:
     output:

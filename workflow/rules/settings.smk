@@ -80,6 +80,13 @@ def cost_settings(wildcards):
     return asked and [asked.recorded(), CHAIN, methods, list(RUN.sampling.targets), RUN.sampling.seeds[0]]
 
 
+def comparison_settings(wildcards):
+    """Return what the comparisons and the rows' names depend on."""
+    methods = {name: method.recorded() for name, method in methods_now().items()}
+    cells = {"targets": list(RUN.sampling.targets), "seeds": list(RUN.sampling.seeds)}
+    return RUN.metrics.part(Scoring).recorded() | cells | methods
+
+
 def page_settings(wildcards):
     """Return what a page depends on beside its inputs."""
     return PAGES[wildcards.page].settings(RUN)

@@ -22,15 +22,15 @@ from nonrobust_guidance.audit.tracked import committed, require_commit
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import CELL, COMPARED
 from nonrobust_guidance.report.pages.index import render_index
+from nonrobust_guidance.report.settings import Reported
 
 AUDIT_FILE = "audit.csv"
 REMEDY = "make this run"
 
 
-def audit(run: Measured, results_folder: Path, published_folder: Path) -> None:
+def audit(run: Reported, results_folder: Path, published_folder: Path) -> None:
     """Check every file, compare every row with the last commit's, and write ``audit.csv`` and the report's audit page.
 
     Prints a line for each cell.

@@ -36,6 +36,7 @@ class Method:
         scales: of the guidance; 0 alone for unguided sampling.
         trust_radius: of the bound on its steps; None without.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
+        own_terms: whether its sampler, steps or trust radius are others than the run's.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Method:
     scales: tuple[float, ...]
     trust_radius: float | None = None
     sampler: str = ""
+    own_terms: bool = False
 
     @property
     def guided(self) -> bool:
@@ -60,8 +62,8 @@ class Method:
 
     @property
     def as_in_paper(self) -> bool:
-        """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, without a bound."""
-        return self.at in get_args(At) and self.trust_radius is None and not self.sampler
+        """Whether it guides by the paper's guidance, with the run's own sampler, steps and trust radius."""
+        return self.at in get_args(At) and not self.own_terms
 
 
 @dataclass(frozen=True)
@@ -120,15 +122,22 @@ def _method(name: str, entry: Entry, plan: Plan) -> Method:
     chain, own = plan.sampling, entry.sampler
     # The run's eta is for the run's sampler alone.
     sampler = "" if own is None or (own == chain.sampler and chain.eta == 0) else _describe(own)
+    own_terms = bool(sampler) or entry.steps != chain.steps
     if isinstance(entry, Unguided):
-        return Method(name, "", False, "", "", "", (0.0,), sampler=sampler)
+        return Method(name, "", False, "", "", "", (0.0,), sampler=sampler, own_terms=own_terms)
     robust = plan.classifiers[entry.classifier].noised
     if isinstance(entry, Rejected):
-        return Method(name, entry.classifier, robust, REJECTION, "", "", (0.0,), sampler=sampler)
+        return Method(
+            *(name, entry.classifier, robust, REJECTION, "", "", (0.0,)), sampler=sampler, own_terms=own_terms
+        )
+    own_terms = own_terms or entry.trust_radius != chain.trust_radius
     scales = tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius, sampler)
+    return Method(
+        *(name, entry.classifier, robust, at, stabilizer, entry.objective, scales),
+        *(entry.trust_radius, sampler, own_terms),
+    )
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

@@ -12,6 +12,7 @@ import pandas as pd
 from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
 from nonrobust_guidance.metrics.screening import R, Variant, screening_of, variants, with_sampling, without
 from nonrobust_guidance.metrics.settings import Measured, Scoring
@@ -95,10 +96,12 @@ def _measured(name: str, variant: Variant, rows: pd.DataFrame, scoring: Scoring)
 
 def _judged(candidates: list[Candidate]) -> list[dict[str, Any]]:
     """Return the rows of a method's candidates, each with the decision and its reason."""
-    top = max(candidates, key=lambda candidate: candidate.accuracy.value)
-    level = [candidate for candidate in candidates if candidate.accuracy.high >= top.accuracy.low]
-    chosen = min(level, key=lambda candidate: candidate.distance.value)
-    reasons = {id(candidate): "a lower accuracy than the highest" for candidate in candidates}
-    reasons |= {id(candidate): "as accurate as any, but no nearer to real images" for candidate in level}
-    reasons[id(chosen)] = "as accurate as any, and of these the nearest to real images"
-    return [c.row | {"chosen": int(c is chosen), "why": reasons[id(c)]} for c in candidates]
+    chosen, top = best(candidates), max(candidate.accuracy for candidate in candidates)
+
+    def why(candidate: Candidate) -> str:
+        if candidate is chosen:
+            return "as accurate as any, and of these the nearest to real images"
+        level = candidate.accuracy.high >= top.low
+        return "as accurate as any, but no nearer to real images" if level else "a lower accuracy than the highest"
+
+    return [candidate.row | {"chosen": int(candidate is chosen), "why": why(candidate)} for candidate in candidates]

@@ -11,6 +11,15 @@ from typing import Any, NamedTuple
 CELL = ("method", "scale", "target", "seed")
 ENDS = ("", "_low", "_high")
 """What follows a number's name in the names of its column and of those of its interval's ends."""
+ALL_TARGETS = "all targets"
+"""What a row about all of a run's targets together has in place of one."""
+COUNTS = ("both", "one", "other", "neither")
+"""Of pairs of samples: how many both methods, the one alone, the other alone or neither delivered."""
+SUPPORTED = "supported"
+NOT_SUPPORTED = "not supported"
+UNDECIDED = "undecided at this n"
+NOT_TESTED = "not tested"
+"""The verdicts."""
 QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
 """What is measured of the gradients along a trajectory."""
 
@@ -121,6 +130,23 @@ SELECTION = ResultFile(
     ("changes", "n", "accuracy", "accuracy_low", "accuracy_high", "distance", "chosen", "why"),
     asked_by="sampling.search",
 )
+COMPARISONS = ResultFile(
+    "comparisons.csv",
+    "every pair of methods, each at its chosen scale: differences of accuracy and distance on the same noise",
+    ("one", "other", "target"),
+    (
+        *("one_scale", "other_scale", "n", "cell_n", "seeds", "guide"),
+        *(f"{count}_{judge}" for judge in ("heldout", "self") for count in COUNTS),
+        *with_ends("accuracy_heldout_difference", "accuracy_self_difference"),
+        *("accuracy_heldout_p", "accuracy_self_p"),
+    ),
+)
+CLAIMS = ResultFile(
+    "claims.csv",
+    "the verdict on each of the paper's claims: what was tested, its number with the interval, p-values and n",
+    ("claim", "target"),
+    ("test", "one", "other", *with_ends("value"), "threshold", "n", "seeds", "p", "p_adjusted", "needed", "verdict"),
+)
 GROUND_TRUTH = ResultFile(
     "ground_truth.csv",
     "how close every method comes on mixtures of Gaussians and what variance it keeps, and how often each posterior is "
@@ -151,8 +177,11 @@ COST = ResultFile(
 RESULT_FILES = (
     *(METRICS, SELECTION, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
     COST,
+    *(COMPARISONS, CLAIMS),
     *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
+DECIDED_FROM = (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS, COMPARISONS)
+"""What the claims are decided from."""
 PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}

@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.report.page import PARTS
 from nonrobust_guidance.report.palette import method_colours
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results
 from nonrobust_guidance.report.templates import part
 from nonrobust_guidance.report.wording import method_labels, percent
 

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
-from nonrobust_guidance.metrics.statistics.intervals import Interval
-from nonrobust_guidance.report.claims.verdict import (
-    NOT_SUPPORTED,
-    NOT_TESTED,
-    SENTENCES,
-    SUPPORTED,
-    UNDECIDED,
-    Groups,
-    Verdict,
-)
-from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Groups, Verdict
+from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import decimals_of, percent
 
@@ -29,6 +23,11 @@ def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
     }
     counts = {decision: numbers for decision, numbers in found.items() if numbers}
     return say(SENTENCES, "counted", total=len(overall), counts=counts, comparison=comparison(results))
+
+
+def how_decided() -> str:
+    """Return how verdicts are come to, and that they hold together."""
+    return say(SENTENCES, "how_decided", level=f"{100 * LEVEL:.0f}%", alpha=f"{100 * (1 - LEVEL):.0f}%")
 
 
 def comparison(results: Results) -> str:

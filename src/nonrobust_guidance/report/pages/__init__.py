@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.tables import (
+    COMPARISONS,
     COST,
     FACTORS,
     GROUND_TRUTH,
@@ -34,6 +35,7 @@ class Page(NamedTuple):
         configured: whether it depends on the configuration; else it does on what it reads alone.
         asked_by: keys of the section ``report``, of which one has to say something for the run to have the page; empty
             if every run has it.
+        verdicts: whether it shows those on the claims, beside the published ones that ``report.evidence`` names.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Page(NamedTuple):
     samples: bool = False
     configured: bool = True
     asked_by: tuple[str, ...] = ()
+    verdicts: bool = False
 
     def settings(self, run: Settings) -> dict[str, Any]:
         """Return what the page depends on beside what it reads."""
@@ -53,8 +56,9 @@ PAGES = (
         "sampling",
         "what each way of guiding draws: accuracy and distance to real images, at every scale, with samples side by "
         "side",
-        (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+        (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS, COMPARISONS),
         samples=True,
+        verdicts=True,
     ),
     Page(
         "gradients",
@@ -70,7 +74,7 @@ PAGES = (
     Page(
         "ablation",
         "what each part of a method does: one setting changed at a time, and other runs",
-        (METRICS, NOISE_ACCURACY),
+        (METRICS, NOISE_ACCURACY, COMPARISONS),
         asked_by=("ablation_of", "beside"),
     ),
     Page(

@@ -9,9 +9,10 @@ from functools import cached_property
 import pandas as pd
 
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import COST
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best, read_table
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, read_table
 from nonrobust_guidance.report.wording import families_of
 
 

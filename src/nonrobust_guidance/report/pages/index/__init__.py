@@ -9,10 +9,10 @@ from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import RESULT_FILES
 from nonrobust_guidance.report.claims import decide_claims
-from nonrobust_guidance.report.claims.answer import paragraph
+from nonrobust_guidance.report.claims.answer import how_decided, paragraph
+from nonrobust_guidance.report.claims.evidence import read_evidence
 from nonrobust_guidance.report.claims.verdict import Verdict
 from nonrobust_guidance.report.facts import count_images, what_was_run
 from nonrobust_guidance.report.page import page_html, svg_of
@@ -22,6 +22,7 @@ from nonrobust_guidance.report.pages.sampling.figures import accuracy_against_di
 from nonrobust_guidance.report.pages.sampling.tables import best_scales
 from nonrobust_guidance.report.render import CONFIG_FILE
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
+from nonrobust_guidance.report.settings import Reported
 from nonrobust_guidance.report.templates import fill
 
 TEMPLATE = "pages/index/index.html"
@@ -34,7 +35,7 @@ CONTENTS = (
 )
 
 
-def render_index(run: Measured, results_folder: Path, output_html: Path) -> None:
+def render_index(run: Reported, results_folder: Path, output_html: Path) -> None:
     """Write the page that opens a run, for who has not read the paper.
 
     It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
@@ -49,7 +50,9 @@ def render_index(run: Measured, results_folder: Path, output_html: Path) -> None
         **counts_of(results),
         facts=what_was_run(results),
         answer=paragraph(results, verdicts),
+        together=how_decided(),
         claims=by_claim(verdicts),
+        evidence=read_evidence(run, results_folder),
         screen=first_screen(results),
         links=[link_to(file, output_html.parent) for file in files_of(results_folder, output_html)],
         chart=svg_of(accuracy_against_distance(results)),

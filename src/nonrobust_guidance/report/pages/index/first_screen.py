@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.tables import COST
 from nonrobust_guidance.report.palette import method_colours
 from nonrobust_guidance.report.pictures import Strip, shown
-from nonrobust_guidance.report.results import ALL_TARGETS, Results, best, read_table
+from nonrobust_guidance.report.results import ALL_TARGETS, Results, read_table
 from nonrobust_guidance.report.wording import decimals_of, method_labels, number, percent
 
 IMAGES = 6
