@@ -17,7 +17,7 @@ from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, describe_network, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling, acceptance_of
 from nonrobust_guidance.sampling.trajectory import acts_in
 
 MEASURED_SECONDS = 2.0
@@ -71,9 +71,10 @@ class Cost:
 def estimate_cost(run: Measured) -> Cost:
     """Count what a run does.
 
-    Rejection is taken to need as many attempts as there are classes, which it does where they are equally frequent and
-    well apart. A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise
-    with `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
+    Rejection of unguided samples is taken to need as many attempts as there are classes, which it does where they are
+    equally frequent and well apart, and that of guided ones a single attempt, which is the least. A guidance from a
+    user's file counts one pass through its classifier in a step, unless it says otherwise with
+    `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
     """
     sampling, size = run.sampling, run.dataset.image_size
     drawn = {name: num_drawn(method, sampling) for name, method in sampling.methods.items()}
@@ -87,7 +88,7 @@ def estimate_cost(run: Measured) -> Cost:
         forward += made - acting
         backward += made if guidance.through_network else 0
         asked += made * guidance.num_classifier_passes
-    picked = sum(drawn[name] * attempts[name] for name, m in sampling.methods.items() if isinstance(m, Rejected))
+    picked = sum(drawn[name] * attempts[name] for name, m in sampling.methods.items() if acceptance_of(m))
     passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(asked + picked, asked)}
     num_images = dataset_size(run.dataset)
     return Cost(
@@ -108,7 +109,7 @@ def num_drawn(method: Method, sampling: Sampling) -> int:
 
 
 def attempts_of(method: Method, run: Measured) -> int:
-    """Return how many chains a sample is taken to need: one, or of rejection as many as there are classes."""
+    """Return how many chains a sample is taken to need: one, or of unguided ones to be accepted one for each class."""
     return min(len(run.dataset.classes), method.reject.max_draws) if isinstance(method, Rejected) else 1
 
 

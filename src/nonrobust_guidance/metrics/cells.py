@@ -36,6 +36,7 @@ class Method:
         scales: of the guidance; 0 alone for unguided sampling.
         trust_radius: of the bound on its steps; None without.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
+        redrawn: whether guided samples that the guide does not accept are drawn again.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Method:
     scales: tuple[float, ...]
     trust_radius: float | None = None
     sampler: str = ""
+    redrawn: bool = False
 
     @property
     def guided(self) -> bool:
@@ -60,8 +62,8 @@ class Method:
 
     @property
     def as_in_paper(self) -> bool:
-        """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, without a bound."""
-        return self.at in get_args(At) and self.trust_radius is None and not self.sampler
+        """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, unbounded, once."""
+        return self.at in get_args(At) and self.trust_radius is None and not self.sampler and not self.redrawn
 
 
 @dataclass(frozen=True)
@@ -128,7 +130,8 @@ def _method(name: str, entry: Entry, plan: Plan) -> Method:
     scales = tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius, sampler)
+    settings = entry.objective, scales, entry.trust_radius, sampler, entry.reject is not None
+    return Method(name, entry.classifier, robust, at, stabilizer, *settings)
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

@@ -24,7 +24,7 @@ from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.files import save_samples
 from nonrobust_guidance.sampling.rejection import Rejection
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, acceptance_of
 from nonrobust_guidance.sampling.trajectory import trajectory
 from nonrobust_guidance.schedule import Schedule
 
@@ -129,10 +129,11 @@ def drawing_of(
         chain: of the run.
     """
     options = chain_options(chain, method)
-    if isinstance(method, Rejected) and classifier is not None:
-        rejection = Rejection(classifier, target, method.reject.threshold)
-        return partial(pick_samples, rejection, method.reject.max_draws, unet, schedule, seed, options)
     guidance = method.make(classifier, target, scale) if isinstance(method, Guided) and classifier is not None else None
+    kept = acceptance_of(method)
+    if kept is not None and classifier is not None:
+        rejection = Rejection(classifier, target, kept.threshold, guidance)
+        return partial(pick_samples, rejection, kept.max_draws, unet, schedule, seed, options)
     return partial(follow_chain, guidance, unet, schedule, seed, options)
 
 

@@ -84,15 +84,20 @@ class Unguided(Entry):
         return (0,)
 
 
-class Reject(Settings):
+class Acceptance(Settings):
+    """Which attempts at a sample are kept."""
+
+    threshold: Fraction = 0.5
+    """Least probability that the classifier gives the target."""
+    max_draws: Count = 100
+    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
+
+
+class Reject(Acceptance):
     """Which unguided samples are kept."""
 
     classifier: Words
     """Name of the classifier that accepts them."""
-    threshold: Fraction = 0.5
-    """Least probability that it gives the target."""
-    max_draws: Count = 100
-    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
 
 
 class Rejected(Entry):
@@ -130,6 +135,7 @@ class Guided(Entry):
     on_nonfinite: Literal["raise", "skip"] = "raise"
     """Whether a gradient with a NaN or an infinity stops the job or counts as zero."""
     trust_radius: Positive | None = absent("Bounds how far guidance moves x in a step, in units of the step's noise.")
+    reject: Acceptance | None = absent("Draws again what the guide itself does not accept, see `Rejection`.")
 
     kind: ClassVar[type[Guidance]] = ClassifierGuidance
     """The class that guides."""
@@ -243,7 +249,7 @@ class OneMethod:
             return raw
         if not isinstance(raw, Mapping):
             raise WrongTypeError(raw, "a mapping")
-        if "reject" in raw:
+        if "reject" in raw and raw.get("classifier") is None:
             return Rejected.model_validate(raw)
         if raw.get("classifier") is None:
             for key in raw:
@@ -285,6 +291,11 @@ def _keys_of_guided() -> frozenset[str]:
 
 
 Method = Guided | Unguided | Rejected
+
+
+def acceptance_of(method: Method) -> Acceptance | None:
+    """Return which of a method's attempts are kept; None where each sample is drawn once."""
+    return None if isinstance(method, Unguided) else method.reject
 
 
 class Chain(Settings):

@@ -59,6 +59,7 @@ def parts_of(entry: Guided, chain: Chain) -> Parts:
     settings["guidance"] = entry.label
     settings["stabilizer"] = " + ".join(link.label for link in links) or "none"
     settings["sampler"] = name = (entry.sampler or chain.sampler).label
+    settings["rejection"] = f"below {entry.reject.threshold:g}" if entry.reject else "none"
     stabilizing: dict[str, Any] = {}
     for link in links:
         stabilizing[f"{link.label} bias_correction"] = False
