@@ -115,7 +115,7 @@ def attempts_of(method: Method, run: Measured) -> int:
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
     """Return at how many steps of a method's chain its guidance acts; recurrences are not counted."""
-    schedule, sampler, guidance = noise.make().respaced(method.steps), chain.sampler_of(method), example_of(method)
+    schedule, sampler, guidance = method.levels_of(noise.make()), chain.sampler_of(method), example_of(method)
     return sum(acts_in(guidance, sampler, step, schedule) for step in schedule.transitions())
 
 

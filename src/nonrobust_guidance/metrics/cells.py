@@ -37,6 +37,7 @@ class Method:
         trust_radius: of the bound on its steps; None without.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
         redrawn: whether guided samples that the guide does not accept are drawn again.
+        spacing_power: of its steps; None where they are evenly spaced.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Method:
     trust_radius: float | None = None
     sampler: str = ""
     redrawn: bool = False
+    spacing_power: float | None = None
 
     @property
     def guided(self) -> bool:
@@ -63,7 +65,8 @@ class Method:
     @property
     def as_in_paper(self) -> bool:
         """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, unbounded, once."""
-        return self.at in get_args(At) and self.trust_radius is None and not self.sampler and not self.redrawn
+        changed = self.trust_radius is not None or self.sampler or self.redrawn or self.spacing_power
+        return self.at in get_args(At) and not changed
 
 
 @dataclass(frozen=True)
@@ -130,7 +133,7 @@ def _method(name: str, entry: Entry, plan: Plan) -> Method:
     scales = tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    settings = entry.objective, scales, entry.trust_radius, sampler, entry.reject is not None
+    settings = entry.objective, scales, entry.trust_radius, sampler, entry.reject is not None, entry.spacing_power
     return Method(name, entry.classifier, robust, at, stabilizer, *settings)
 
 

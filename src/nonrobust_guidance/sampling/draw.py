@@ -75,7 +75,7 @@ def draw_samples(
     """
     where = choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
-    schedule = schedule.respaced(method.steps)
+    schedule = method.levels_of(schedule)
     origin = [diffusion] if guide is None else [diffusion, guide]
     classifier = None if guide is None else load_classifier(guide, where)
     drawings = {

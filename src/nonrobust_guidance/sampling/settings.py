@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -41,11 +41,15 @@ from nonrobust_guidance.settings.types import (
     Fraction,
     Identifier,
     NameOf,
+    Number,
     Positive,
     Range,
     Seed,
     Words,
 )
+
+if TYPE_CHECKING:
+    from nonrobust_guidance.schedule import Schedule
 
 _MOST_SHARDS = 10_000
 # Beside the methods' samples, factors.csv lists real images under these names.
@@ -71,6 +75,15 @@ class Entry(Settings):
     """Instead of the run's."""
     steps: Annotated[Count, FROM_RUN]
     """Instead of the run's."""
+    spacing_power: Annotated[float, Number(least=1, most=10)] | None = absent(
+        "Spaces the steps down from the noisiest level, above 1 closer together at the clean end."
+    )
+
+    def levels_of(self, schedule: Schedule) -> Schedule:
+        """Return the levels of a schedule that the method's steps start from, see `Schedule.respaced`."""
+        if self.spacing_power is None:
+            return schedule.respaced(self.steps)
+        return schedule.respaced(self.steps, "trailing", self.spacing_power)
 
 
 class Unguided(Entry):

@@ -131,7 +131,7 @@ class Bench:
             for _ in drawing_of(once, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
                 pass
             self.warm.add(name)
-        schedule = self.schedule.respaced(method.steps)
+        schedule = method.levels_of(self.schedule)
         draw = drawing_of(method, scale, classifier, target, self.unet, schedule, seed, chain)
         network = self.unet if isinstance(self.unet, nn.Module) else None
         with counting(network) as drawn, counting(classifier) as asked:

@@ -56,6 +56,7 @@ def parts_of(entry: Guided, chain: Chain) -> Parts:
     """Return what a guided method is made of, in a run with this chain."""
     links, sampler = stabilizer_chain(entry), chain.sampler_of(entry)
     settings: dict[str, Any] = {key: getattr(entry, key) for key in SETTINGS}
+    settings["spacing_power"] = entry.spacing_power
     settings["guidance"] = entry.label
     settings["stabilizer"] = " + ".join(link.label for link in links) or "none"
     settings["sampler"] = name = (entry.sampler or chain.sampler).label
