@@ -15,7 +15,7 @@ from nonrobust_guidance.config import Run, load_config, parse_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cost import table
 from nonrobust_guidance.metrics.cost.passes import counting
-from nonrobust_guidance.metrics.tables import COST, files_of
+from nonrobust_guidance.metrics.tables import COST
 from nonrobust_guidance.report.pages import pages_of
 from nonrobust_guidance.sampling.settings import Unguided
 
@@ -166,9 +166,9 @@ def test_what_was_measured_of_other_settings_is_not_kept(tmp_path):
 
 def test_a_run_that_does_not_ask_has_neither_table_nor_page(tmp_path):
     plain, asked = run_with(METHODS), run_with(METHODS, rounds=1)
-    assert COST not in files_of(plain.metrics) and COST in files_of(asked.metrics)
-    assert "frontier" not in pages_of(plain.report, plain.metrics)
-    assert "frontier" in pages_of(asked.report, asked.metrics)
+    assert COST.belongs_to(asked) and not COST.belongs_to(plain)
+    assert "frontier" not in pages_of(plain.report, plain)
+    assert "frontier" in pages_of(asked.report, asked)
     assert "cost" not in plain.metrics.recorded()
     with pytest.raises(UserError, match=r"add metrics\.cost"):
         measured(plain, tmp_path)

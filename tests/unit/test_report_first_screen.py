@@ -31,8 +31,14 @@ def test_numbers_of_several_sizes_stand_on_a_log_scale():
 
 def test_a_dot_without_an_interval_has_no_arms():
     dot = Axis(0.0, 1.0).dot(Interval(0.25, math.nan, math.nan), "25%")
-    assert dot == ("25%", "25.00", "25.00", "0.00")
-    assert Axis(0.0, 1.0).dot(Interval(0.5, 0.4, 0.7), "50%")[1:] == ("50.00", "40.00", "30.00")
+    assert dot == ("25%", "25%", "25.00", "25.00", "0.00")
+    assert Axis(0.0, 1.0).dot(Interval(0.5, 0.4, 0.7), "50% [40, 70]") == (
+        "50%",
+        "50% [40, 70]",
+        "50.00",
+        "40.00",
+        "30.00",
+    )
 
 
 def test_each_method_has_a_row_at_its_best_scale(fake, tmp_path):
@@ -56,7 +62,7 @@ def test_the_cost_has_a_column_once_it_is_measured(fake, tmp_path):
     table["seconds_most"] = 1000.0
     table.to_csv(tmp_path / "cost.csv", index=False)
     screen = first_screen(results)
-    assert screen["columns"][2] == ("seconds for 64 images", "log scale")
+    assert screen["columns"][2] == ("seconds for 64 images", "less is better, log scale")
     assert [row["dots"][2].text for row in screen["rows"]] == ["1.00", "2.00", "4.00", "8.00", "16.0", "1000"]
     places = [float(row["dots"][2].at) for row in screen["rows"]]
     assert places == sorted(places)

@@ -39,7 +39,7 @@ SECONDS = {"free": 5, "adam_400": 400, "adam_50": 50, "fast_16": 20, "fast_8": 9
 
 def cost_table(seconds=SECONDS, methods=METHODS, **columns) -> pd.DataFrame:
     rows = [
-        {"method": name, "scale": 0.1, "steps": methods[name].get("steps", 50), "seconds": value}
+        {"method": name, "scale": 0.1, "steps": methods[name].get("steps", 400), "seconds": value}
         | {"seconds_least": 0.9 * value, "seconds_most": 1.2 * value, "cpu_seconds": 0.97 * value, "attempts": 1}
         | {"unet_forward": value, "unet_backward": value - 1, "classifier_forward": 3, "classifier_backward": 2}
         | {"rounds": 3, "batch_size": 64, "threads": 1, "device": "cpu", "processor": "Abacus 3"}
@@ -51,6 +51,7 @@ def cost_table(seconds=SECONDS, methods=METHODS, **columns) -> pd.DataFrame:
 @pytest.fixture
 def results(fake, tmp_path) -> Results:
     config = fake.config(methods=METHODS)
+    config["sampling"]["steps"] = 400
     config["metrics"]["cost"] = {"rounds": 3}
     found = fake.write(tmp_path / "toy", config, CELLS)
     cost_table().to_csv(tmp_path / "toy" / "cost.csv", index=False)
@@ -94,25 +95,26 @@ def test_the_protocol_is_the_papers_method_with_the_most_steps(frontier):
 def test_advice_is_for_what_a_budget_allows(frontier):
     # A fortieth of 400 s is 10 s and a sixteenth 25 s. Within all of it fast_16 and adam_400 are not told apart in
     # accuracy, 62 and 60 of 64, and adam_400 is nearer; unguided samples are nobody's answer.
-    assert frontier.affordable(1 / 40).name == "fast_8"
-    assert frontier.affordable(1 / 16).name == "fast_16"
-    assert frontier.affordable(1).name == "adam_400"
-    assert frontier.affordable(1 / 100) is None
+    assert frontier.affordable(1 / 40, robust=False).name == "fast_8"
+    assert frontier.affordable(1 / 16, robust=False).name == "fast_16"
+    assert frontier.affordable(1, robust=False).name == "adam_400"
+    assert frontier.affordable(1 / 100, robust=False) is None
     fast = "non-robust, x̂₀ + Adam, trust region 2, dpmsolver"
-    assert words.advice(frontier) == (
-        f"In a fortieth of the time that the paper's protocol takes, run fast_8 ({fast}); in a sixteenth of it, run "
-        f"fast_16 ({fast}); in all of it, run adam_400 (non-robust, x̂₀ + Adam)."
+    assert words.advice(frontier, robust=False) == (
+        "With a classifier that never saw noise: in a fortieth of the time that the paper's protocol takes, run fast_8 "
+        f"({fast}); in a sixteenth of it, run fast_16 ({fast}); in all of it, run adam_400 (non-robust, x̂₀ + Adam)."
     )
+    assert words.advice(frontier, robust=True) == ""  # no method of this run has one
 
 
 def test_advice_says_where_nothing_is_as_cheap_and_joins_equal_budgets(results):
     cost_table(SECONDS | {"fast_8": 30, "adam_400": 100, "fast_16": 90}).to_csv(
         results.folder / "cost.csv", index=False
     )
-    said = words.advice(Frontier.read(results))
+    said = words.advice(Frontier.read(results), robust=False)
     assert said == (
-        "In a fortieth of or a sixteenth of the time that the paper's protocol takes, nothing here draws a class; in all "
-        "of it, run adam_400 (non-robust, x̂₀ + Adam)."
+        "With a classifier that never saw noise: in a fortieth or a sixteenth of the time that the paper's protocol "
+        "takes, nothing here draws a class; in all of it, run adam_400 (non-robust, x̂₀ + Adam)."
     )
 
 
@@ -123,7 +125,7 @@ def test_without_the_papers_methods_the_dearest_one_is_the_measure(fake, tmp_pat
     frontier = Frontier.read(results)
     assert frontier.protocol is None
     assert words.protocol(frontier) == (
-        "The dearest method is rejection (non-robust, rejection), here in 50 steps. It takes 500 seconds for 64 images."
+        "The dearest method is rejection (non-robust, rejection), here in 400 steps. It takes 500 seconds for 64 images."
     )
 
 

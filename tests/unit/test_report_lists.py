@@ -3,6 +3,7 @@
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -80,7 +81,7 @@ def test_a_sentence_with_a_value_missing_is_an_error_and_not_a_gap() -> None:
 )
 def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str, list[str]], has: bool) -> None:
     asked = Report(**report)
-    found = pages_of(asked, Metrics(judge="judge"))
+    found = pages_of(asked, SimpleNamespace(metrics=Metrics(judge="judge")))
     assert ("ablation" in found) == has
     assert found["ground_truth"].settings(asked) == {}
     assert found["sampling"].settings(asked) == report | {"ground_truth": {"num_samples": 1000, "num_steps": 100}}

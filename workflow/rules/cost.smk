@@ -6,6 +6,7 @@ from nonrobust_guidance.metrics import tables
 rule measure_cost:
     input:
         diffusion_files(),
+        confirmed_config,
         classifiers=classifier_files(GUIDES),
     output:
         table(tables.COST),
@@ -18,8 +19,8 @@ rule measure_cost:
         mem_mb=2000,
         runtime=720,
     params:
-        config=RUN_CONFIG,
-        settings=cost_settings(),
+        config=CONFIRMED_CONFIG,
+        settings=cost_settings,
         data=DATA,
         checkpoints=CHECKPOINTS,
         holds=tables.COST.holds,

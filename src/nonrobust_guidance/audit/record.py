@@ -13,7 +13,7 @@ import pandas as pd
 from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.tables import METRICS, PUBLISHED, PUBLISHED_IF_ASKED
+from nonrobust_guidance.metrics.tables import METRICS, PUBLISHED
 
 FOLDER = Path("published")
 SUMMARY = "metrics.json"
@@ -26,11 +26,10 @@ def record_results(results_folder: Path, output_folder: Path) -> None:
     Raises:
         UserError: if a table is missing.
     """
-    names = [file.name for file in PUBLISHED]
+    names = [file.name for file in PUBLISHED if not file.asked_by or (results_folder / file.name).is_file()]
     for name in names:
         if not (results_folder / name).is_file():
             raise UserError(f"{results_folder / name} is missing; make this run first")
-    names += [file.name for file in PUBLISHED_IF_ASKED if (results_folder / file.name).is_file()]
     for name in names:
         source, target = results_folder / name, output_folder / name
         if not target.is_file() or target.read_bytes() != source.read_bytes():

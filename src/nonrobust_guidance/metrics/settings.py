@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field
 
@@ -119,4 +119,9 @@ class Measured(Models, Plan, Protocol):
 
     def resolved(self) -> dict[str, Any]:
         """Return all of it in values that YAML has."""
+        ...
+
+    @classmethod
+    def model_validate(cls, obj: Any, /) -> Self:
+        """Return the run that such values say, checked."""
         ...

@@ -6,7 +6,7 @@ shows under a table is in workflow/report, under the table's name, or else what 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CELL = ("method", "scale", "target", "seed")
 ENDS = ("", "_low", "_high")
@@ -30,10 +30,11 @@ class ResultFile(NamedTuple):
         required: further columns that the report relies on in every run; settings may add others.
         published: whether git and DVC hold it for a published run.
         compared: whether an audit compares its rows with the published ones.
+        asked_by: section of the run file, such as ``sampling.search``, without which a run has no such file; empty for
+            what every run has.
         measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
             called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
             beside the run's other tables. Empty for what has a command of its own.
-        asked_by: key of the section ``metrics`` without which a run has no such table; empty for what every run has.
     """
 
     name: str
@@ -42,13 +43,20 @@ class ResultFile(NamedTuple):
     required: tuple[str, ...] = ()
     published: bool = True
     compared: bool = True
-    measured_by: str = ""
     asked_by: str = ""
+    measured_by: str = ""
 
     @property
     def columns(self) -> list[str]:
         """All columns that a reader relies on."""
         return [*self.key, *self.required]
+
+    def belongs_to(self, run: object) -> bool:
+        """Say whether a run has it."""
+        part: Any = run
+        for key in self.asked_by.split(".") if self.asked_by else ():
+            part = getattr(part, key)
+        return part is not None
 
 
 METRICS = ResultFile(
@@ -106,6 +114,13 @@ FACTORS = ResultFile(
     # It is the largest, and nothing in it has an interval.
     published=False,
 )
+SELECTION = ResultFile(
+    "selection.csv",
+    "which scale of each method was chosen on the samples of the screening, and why",
+    ("method", "candidate", "scale"),
+    ("changes", "n", "accuracy", "accuracy_low", "accuracy_high", "distance", "chosen", "why"),
+    asked_by="sampling.search",
+)
 GROUND_TRUTH = ResultFile(
     "ground_truth.csv",
     "how close every method comes on mixtures of Gaussians and what variance it keeps, and how often each posterior is "
@@ -130,20 +145,14 @@ COST = ResultFile(
     # Seconds differ by machine; passes do not, but stand beside them.
     compared=False,
     measured_by="metrics.cost.table:measure_cost",
-    asked_by="cost",
+    asked_by="metrics.cost",
 )
 
 RESULT_FILES = (
-    *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
-    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN, COST),
+    *(METRICS, SELECTION, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    COST,
+    *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
-PUBLISHED = tuple(file for file in RESULT_FILES if file.published and not file.asked_by)
-"""Of every published run."""
-PUBLISHED_IF_ASKED = tuple(file for file in RESULT_FILES if file.published and file.asked_by)
+PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}
-
-
-def files_of(metrics: object) -> tuple[ResultFile, ...]:
-    """Return the files that a run with this section ``metrics`` has, in the order of a reader."""
-    return tuple(file for file in RESULT_FILES if not file.asked_by or getattr(metrics, file.asked_by) is not None)

@@ -23,6 +23,7 @@ from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import weights_hash, write_card
 from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.files import save_samples
+from nonrobust_guidance.sampling.microbatches import Microbatch
 from nonrobust_guidance.sampling.rejection import Rejection
 from nonrobust_guidance.sampling.settings import Chain, Guided, Method, acceptance_of
 from nonrobust_guidance.sampling.trajectory import trajectory
@@ -67,7 +68,8 @@ def draw_samples(
         guide: that of the classifier that guides or picks; None where there is none.
         output_folder: where the files go, each written atomically.
         indices: the samples to draw, a shard of the cell; left out, all.
-        batch_size: samples at once, which changes none.
+        batch_size: samples at once, which changes none on a CPU, and on a GPU only within rounding. What does not fit
+            into a GPU's memory goes through the networks in batches of half the size, down to single images.
         device: as `choose_device` takes it.
 
     Raises:
@@ -78,8 +80,9 @@ def draw_samples(
     schedule = method.levels_of(schedule)
     origin = [diffusion] if guide is None else [diffusion, guide]
     classifier = None if guide is None else load_classifier(guide, where)
+    rows = rows_at_once(where, batch_size, method.num_samples)
     drawings = {
-        target: drawing_of(method, scale, classifier, label, unet, schedule, seed, chain)
+        target: drawing_of(method, scale, classifier, label, unet, schedule, seed, chain, rows)
         for target, label in ({UNGUIDED_TARGET: 0} if guide is None else targets).items()
     }
     indices = range(method.num_samples) if indices is None else indices
@@ -115,6 +118,7 @@ def drawing_of(
     schedule: Schedule,
     seed: int,
     chain: Chain,
+    microbatch: Microbatch = "auto",
 ) -> Drawing:
     """Return what draws a method's samples of a class.
 
@@ -127,8 +131,9 @@ def drawing_of(
         schedule: the levels, one reverse step each.
         seed: of all noise.
         chain: of the run.
+        microbatch: images that the networks see at a time, as `microbatch_size` takes it.
     """
-    options = chain_options(chain, method)
+    options = chain_options(chain, method) | {"microbatch": microbatch}
     guidance = method.make(classifier, target, scale) if isinstance(method, Guided) and classifier is not None else None
     kept = acceptance_of(method)
     if kept is not None and classifier is not None:
@@ -162,6 +167,15 @@ def pick_samples(
 def chain_options(chain: Chain, method: Method) -> dict[str, Any]:
     """Return what a run's chain, with this method, is to `trajectory`: sampler and autocast."""
     return {"sampler": chain.sampler_of(method), "autocast": PRECISIONS[chain.precision]}
+
+
+def rows_at_once(device: torch.device, batch_size: int, num_samples: int) -> Microbatch:
+    """Return the microbatch of a cell: one size for all of its batches and shards, short ones too.
+
+    So a sample's bits do not depend on how a cell is shared out over jobs, on a GPU either, where `microbatch_size`
+    leaves a batch whole.
+    """
+    return "auto" if device.type == "cpu" else min(batch_size, num_samples)
 
 
 def split_batches(indices: range, batch_size: int) -> list[range]:

@@ -65,8 +65,8 @@ def measure_cost(run: Measured, data_folder: Path, checkpoints: Path, output_csv
 
     Columns: ``seconds`` for 64 images, the median over the rounds, with the least and the most; ``cpu_seconds``, the
     median likewise; network passes an image, counted by hooks, of which one is the forward or the backward pass of one
-    image; ``attempts``, the chains that were drawn for an image, in rejection more than one, with those drawn ahead to fill a
-    batch; and where it was measured.
+    image; ``attempts``, the chains that were drawn for an image, in rejection more than one, and some of them ahead, to
+    fill a batch; and where it was measured.
 
     Raises:
         UserError: if the run does not ask for it, or a checkpoint is missing or damaged.

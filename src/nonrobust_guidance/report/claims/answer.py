@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.report.claims.verdict import (
     NOT_SUPPORTED,
     NOT_TESTED,
@@ -16,7 +17,7 @@ from nonrobust_guidance.report.claims.verdict import (
 )
 from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
 from nonrobust_guidance.report.templates import say
-from nonrobust_guidance.report.wording import decimals_of, number
+from nonrobust_guidance.report.wording import decimals_of, percent
 
 
 def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
@@ -43,9 +44,19 @@ def comparison(results: Results) -> str:
         SENTENCES,
         "comparison",
         targets=results.targets,
-        groups={name: outcome.accuracy for name, outcome in found.items()},
-        unguided=best(unguided).accuracy if unguided else None,
+        shares={name: share_of(outcome.accuracy) for name, outcome in found.items()},
+        unguided=share_of(best(unguided).accuracy) if unguided else None,
         features=list_spaces(results.run.metrics)[0].words,
-        distances=[number(outcome.distance) for outcome in found.values()],
-        real=f"{real:.{decimals_of(real)}f}",
+        distances={name: plain(outcome.distance.value) for name, outcome in found.items()},
+        real=plain(real),
     )
+
+
+def share_of(accuracy: Interval) -> str:
+    """Return a share without its interval, which stands in figure and tables."""
+    return percent(accuracy).partition(" ")[0]
+
+
+def plain(distance: float) -> str:
+    """Return a distance without its interval likewise."""
+    return f"{distance:.{decimals_of(distance)}f}"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.metrics.tables import (
     COST,
     FACTORS,
@@ -19,7 +18,6 @@ from nonrobust_guidance.metrics.tables import (
     SIGNATURES,
     TRAJECTORIES,
     ResultFile,
-    files_of,
 )
 from nonrobust_guidance.report.settings import Report
 from nonrobust_guidance.settings import Settings
@@ -90,8 +88,7 @@ PAGES = (
 """In the order of a reader."""
 
 
-def pages_of(report: Report, metrics: Metrics) -> dict[str, Page]:
+def pages_of(report: Report, run: object) -> dict[str, Page]:
     """Return the pages of a run by name: those that are asked for, and whose tables the run has."""
     asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
-    there = set(files_of(metrics))
-    return {page.name: page for page in asked if there.issuperset(page.reads)}
+    return {page.name: page for page in asked if all(file.belongs_to(run) for file in page.reads)}

@@ -113,13 +113,16 @@ class Frontier:
         """Return how many times faster than the reference a method is."""
         return self.reference.seconds.value / point.seconds.value
 
-    def affordable(self, share: float) -> Point | None:
+    def affordable(self, share: float, *, robust: bool) -> Point | None:
         """Return what to run within a share of the reference's time; None where nothing asked for a class is as cheap.
+
+        A robust classifier is not everybody's, so methods with one and methods without are a choice each.
 
         Of the methods whose accuracy is not told apart from the highest one's, the one with the lowest distance.
         """
         limit = share * self.reference.seconds.value
-        return self.best_of([p for p in self.points if p.seconds.value <= limit and not p.outcome.method.unguided])
+        own = [p for p in self.points if not p.outcome.method.unguided and p.outcome.method.robust == robust]
+        return self.best_of([point for point in own if point.seconds.value <= limit])
 
     def best_of(self, points: Sequence[Point]) -> Point | None:
         """Return the point whose outcome is the best, by the rule that picks a method's scale."""

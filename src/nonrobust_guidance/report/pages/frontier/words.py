@@ -8,23 +8,25 @@ from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import decimals_of, number, percent
 
 SENTENCES = "pages/frontier/sentences.j2"
-BUDGETS = {"a fortieth of": 1 / 40, "a sixteenth of": 1 / 16, "all of": 1.0}
+BUDGETS = {"a fortieth": 1 / 40, "a sixteenth": 1 / 16, "all": 1.0}
 """Shares of the reference's time, in words."""
 QUIET = 0.9
 """Where a process computed less than this share of its seconds, others had the processor for the rest."""
 
 
-def advice(frontier: Frontier) -> str:
-    """Return in a sentence what to run for each budget."""
+def advice(frontier: Frontier, *, robust: bool) -> str:
+    """Return in a sentence what to run for each budget, with a robust classifier or without; empty if none is so."""
+    if not any(p.outcome.method.robust == robust and not p.outcome.method.unguided for p in frontier.points):
+        return ""
     parts: list[tuple[list[str], str]] = []
     for budget, share in BUDGETS.items():
-        chosen = frontier.affordable(share)
+        chosen = frontier.affordable(share, robust=robust)
         run = name_of(chosen) if chosen else ""
         if parts and parts[-1][1] == run:
             parts[-1][0].append(budget)
         else:
             parts.append(([budget], run))
-    return say(SENTENCES, "advice", reference=reference_words(frontier), parts=parts)
+    return say(SENTENCES, "advice", robust=robust, reference=reference_words(frontier), parts=parts)
 
 
 def protocol(frontier: Frontier) -> str:

@@ -21,8 +21,9 @@ LOG_FROM = 20.0
 
 
 class Dot(NamedTuple):
-    """Where a number and its interval lie on the width of their column, in percent, and in words."""
+    """A number in short and with its interval, and where they lie on the width of their column, in percent."""
 
+    short: str
     text: str
     at: str
     low: str
@@ -59,12 +60,11 @@ class Axis(NamedTuple):
         """Return a number's dot; without an interval it has no arms."""
         at = self.place(value.value)
         low, high = (self.place(end) if math.isfinite(end) else at for end in value[1:])
-        return Dot(text, f"{at:.2f}", f"{low:.2f}", f"{high - low:.2f}")
+        return Dot(text.partition(" ")[0], text, f"{at:.2f}", f"{low:.2f}", f"{high - low:.2f}")
 
-    @property
-    def words(self) -> str:
-        """How the scale goes."""
-        return "log scale" if self.log else ""
+    def noted(self, words: str) -> str:
+        """Return words on a column, with how its scale goes."""
+        return f"{words}, log scale" if self.log else words
 
 
 def first_screen(results: Results) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def first_screen(results: Results) -> dict[str, Any]:
     outcomes = results.outcomes_of(ALL_TARGETS)
     chosen = [best([o for o in outcomes if o.method.name == method.name]) for method in results.methods]
     accuracy, distance = Axis(0.0, 1.0), Axis.of([outcome.distance for outcome in chosen])
-    columns = [("held-out accuracy", "more is better"), ("distance to real images", f"less is better {distance.words}")]
+    columns = [("held-out accuracy", "more is better"), ("distance to real images", distance.noted("less is better"))]
     costs = costs_of(results)
     if costs is not None:
         seconds = Axis.of(list(costs.values()))
-        columns.append(("seconds for 64 images", seconds.words))
+        columns.append(("seconds for 64 images", seconds.noted("less is better")))
     rows = []
     for outcome in chosen:
         name = outcome.method.name
