@@ -28,7 +28,7 @@ from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import describe_device, weights_hash
 from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.draw import drawing_of, fingerprint
-from nonrobust_guidance.sampling.settings import Chain, Method, Rejected
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, acceptance_of
 from nonrobust_guidance.schedule import Schedule
 
 IMAGES = 64
@@ -125,12 +125,13 @@ class Bench:
         target = self.run.dataset.classes.index(sampling.targets[number % len(sampling.targets)])
         scale, batch = middle_scale(method.drawn_scales), range(number * size, (number + 1) * size)
         if name not in self.warm:
-            # Of two steps rejection would accept next to nothing, so it warms up as the unguided chain that it runs.
+            # Of two steps rejection would accept next to nothing, so it warms up as the chain that it runs.
             guide = None if isinstance(method, Rejected) else classifier
-            for _ in drawing_of(method, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
+            once = method.model_copy(update={"reject": None}) if isinstance(method, Guided) else method
+            for _ in drawing_of(once, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
                 pass
             self.warm.add(name)
-        schedule = self.schedule.respaced(method.steps)
+        schedule = method.levels_of(self.schedule)
         draw = drawing_of(method, scale, classifier, target, self.unet, schedule, seed, chain)
         network = self.unet if isinstance(self.unet, nn.Module) else None
         with counting(network) as drawn, counting(classifier) as asked:
@@ -151,7 +152,7 @@ def summary(measured: list[Measurement], method: Method, batch_size: int) -> dic
         for what in Measurement.__dataclass_fields__
         if not what.endswith("seconds")
     }
-    attempts = passes["unet_forward"] / method.steps if isinstance(method, Rejected) else 1
+    attempts = passes["unet_forward"] / method.steps if acceptance_of(method) else 1
     return {
         "seconds": np.median(seconds),
         "seconds_least": seconds.min(),
