@@ -23,13 +23,16 @@ include: "workflow/rules/wildcards.smk"
 include: "workflow/rules/settings.smk"
 include: "workflow/rules/inputs.smk"
 include: "workflow/rules/trainings.smk"
+include: "workflow/rules/planning.smk"
 include: "workflow/rules/starting.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/models.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/screening.smk"
 include: "workflow/rules/gradients.smk"
+include: "workflow/rules/cost.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -58,8 +61,7 @@ rule models:
 
 rule sampling:
     input:
-        SAMPLES,
-        SAMPLE_CARDS,
+        samples_of_run,
 
 
 rule metrics:

@@ -11,10 +11,8 @@ from nonrobust_guidance.errors import UserError
 
 TEXT_COLUMNS = (
     frozenset(["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"])
-    | {"quantity", "judged", "mixture", "sampler", "levels"}
-    | {
-        *("one", "other", "guide", "test", "verdict"),
-    }
+    | {"quantity", "judged", "mixture", "sampler", "levels", "device", "processor"}
+    | {"candidate", "changes", "why", "one", "other", "guide", "test", "verdict"}
 )
 
 

@@ -3,6 +3,7 @@
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from jinja2 import UndefinedError
 
 from nonrobust_guidance import cli
 from nonrobust_guidance.audit.record import SUMMARY
+from nonrobust_guidance.config import load_config
+from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
 from nonrobust_guidance.records.environment import SOURCES, code_hash
 from nonrobust_guidance.report.pages import PAGES, pages_of
@@ -23,16 +26,26 @@ TABLES = [file for file in RESULT_FILES if file.key]
 
 
 def test_what_is_published_is_what_git_and_dvc_hold() -> None:
-    names = {file.name for file in PUBLISHED} | {SUMMARY}
-    assert names == {path.name for path in (ROOT / "published" / "default").iterdir()}
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["metrics"]
-    recorded = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]
-    assert names == {Path(path).name for path in recorded if path.startswith("published/")}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for run, stage in {"default": stages["metrics"], "frontier": stages["frontier"]}.items():
+        names = {file.name for file in published_of(run)} | {SUMMARY}
+        assert names == {path.name for path in (ROOT / "published" / run).iterdir()}
+        recorded = [path for kind in ("outs", "metrics") for entry in stage.get(kind, []) for path in entry]
+        assert names == {Path(path).name for path in recorded if path.startswith("published/")}
 
 
-@pytest.mark.parametrize("file", [file for file in PUBLISHED if file.key], ids=lambda file: file.name)
-def test_a_published_table_has_the_columns_and_its_key_names_one_row(file: ResultFile) -> None:
-    table = pd.read_csv(ROOT / "published" / "default" / file.name)
+def published_of(run: str) -> list[ResultFile]:
+    config = load_config(ROOT / "config" / f"{run}.yaml")
+    return [file for file in PUBLISHED if file.belongs_to(config)]
+
+
+@pytest.mark.parametrize(
+    ("run", "file"),
+    [(run, file) for run in ("default", "frontier") for file in published_of(run) if file.key],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_published_table_has_the_columns_and_its_key_names_one_row(run: str, file: ResultFile) -> None:
+    table = pd.read_csv(ROOT / "published" / run / file.name)
     assert set(file.columns) <= set(table.columns)
     assert not table.duplicated(list(file.key)).any()
 
@@ -79,7 +92,7 @@ def test_a_sentence_with_a_value_missing_is_an_error_and_not_a_gap() -> None:
 )
 def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str, list[str]], has: bool) -> None:
     asked = Report(**report)
-    found = pages_of(asked)
+    found = pages_of(asked, SimpleNamespace(metrics=Metrics(judge="judge")))
     assert ("ablation" in found) == has
     assert found["ground_truth"].settings(asked) == {}
     assert found["sampling"].settings(asked) == report | {"ground_truth": {"num_samples": 1000, "num_steps": 100}}

@@ -113,7 +113,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     assert yaml.safe_load((results_folder / "config.yaml").read_text()) == plain.resolved()
 
     links = assert_self_contained(index)
-    paper, *files = links.linked
+    *files, paper = links.linked
     assert paper == "https://arxiv.org/abs/2507.00687"
     assert files == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
     assert all((index.parent / target).is_file() for target in files)

@@ -4,14 +4,17 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.data import prepare_data
+from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.models.origins import trained_models
 from nonrobust_guidance.records.trainings import write_checkpoint_card
 
@@ -220,3 +223,32 @@ def test_a_file_system_without_locks_is_no_obstacle(tmp_path, number):
     run = snakemake(folder, "--forcerun", "prepare_data", "--", "data", PYTHONPATH=path)
     assert run.returncode == 1
     assert "--unlock" in run.stdout + run.stderr
+
+
+def test_data_prepared_again_after_a_kill_hide_no_missing_samples(trained):
+    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", trained]
+    command += ["--configfile", ROOT / "config" / "tiny.yaml", "--cores", "1"]
+    command += ["--forcerun", "prepare_data", "--", "data"]
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    job = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    # Snakemake records what it begins, and removes the record once that is complete.
+    begun = trained / ".snakemake" / "incomplete"
+    while not (begun.is_dir() and any(begun.iterdir())):
+        assert job.poll() is None, "it ended before it was killed"
+        time.sleep(0.01)
+    os.killpg(job.pid, signal.SIGKILL)
+    assert job.wait() == -signal.SIGKILL
+    run = snakemake(trained, "-n", "--", "sampling")
+    assert run.returncode == 0, run.stderr
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout.partition("Reasons:")[0], re.MULTILINE))
+    cells = list_cells(load_config(ROOT / "config" / "tiny.yaml"))
+    expected = {
+        "prepare_data": 1,
+        "draw_samples": len({(cell.method.name, cell.scale, cell.seed) for cell in cells if cell.method.guided}),
+        "draw_unguided_samples": len({cell.seed for cell in cells if not cell.method.guided}),
+        "sampling": 1,
+    }
+    assert jobs == {name: str(count) for name, count in expected.items()} | {"total": str(sum(expected.values()))}

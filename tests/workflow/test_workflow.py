@@ -122,7 +122,7 @@ def test_progress_is_shown_and_logged_as_lines_that_name_their_job(finished):
     for log, name in {
         "train_diffusion.log": "train diffusion",
         "train_classifier/judge.log": "train judge",
-        "draw_samples/robust_x0_scale-1_seed-0.log": "robust_x0 x 1",
+        "draw_samples/robust_x0_scale-1.log": "robust_x0 x 1",
     }.items():
         line = re.compile(rf"^{name}: +100%.*$", re.MULTILINE)
         assert line.search(shown)
@@ -263,7 +263,7 @@ def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
     data = finished / "data" / "sportballs-tiny"
     arguments = ["--method", "robust_x0", "--data", data, "--checkpoints", data / "checkpoints"]
     arguments += ["--weights", tmp_path / "weights", "--samples", samples]
-    output = tmp_path / "metrics.csv"
+    output = tmp_path / "scores"
     run = command_line("score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
     assert_one_sentence(run, damaged)
     assert not output.exists()
@@ -274,7 +274,7 @@ def test_damaged_checkpoints_are_named_in_one_sentence(finished, tmp_path, file)
     checkpoints = shutil.copytree(finished / "data" / "sportballs-tiny" / "checkpoints", tmp_path / "checkpoints")
     damaged = checkpoints / file
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "seed-0"
+    config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "samples"
     arguments = ["--method", "robust_xt", "--scale", "1", "--seed", "0", "--checkpoints", checkpoints]
     run = command_line("draw-samples", "--config", config, *arguments, "--output", output)
     assert_one_sentence(run, checkpoints / Path(file).parts[0])

@@ -9,6 +9,7 @@ NOTEBOOKS = os.path.relpath(f"{workflow.basedir}/notebooks")
 rule decide_claims:
     input:
         [f"{RESULTS}/{file.name}" for file in DECIDED_FROM],
+        [f"{SCREENING}/{file}" for file in SCREENED_FILES],
     output:
         table(tables.CLAIMS),
     log:

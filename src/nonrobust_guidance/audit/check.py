@@ -45,10 +45,11 @@ def audit(run: Reported, results_folder: Path, published_folder: Path) -> None:
     """
     require_commit()
     changed = list(find_changed(run, results_folder, published_folder))
-    before = {name: published_table(published_folder / name) for name in COMPARED}
-    after = {name: read_texts(results_folder / name, REMEDY) for name in COMPARED}
+    names = [name for name, file in COMPARED.items() if file.belongs_to(run)]
+    before = {name: published_table(published_folder / name) for name in names}
+    after = {name: read_texts(results_folder / name, REMEDY) for name in names}
     widening = widening_for(count_intervals(before.values()))
-    compared = [row for name in COMPARED for row in compare_tables(name, before[name], after[name], widening)]
+    compared = [row for name in names for row in compare_tables(name, before[name], after[name], widening)]
     write_atomically(
         results_folder / AUDIT_FILE, lambda path: pd.DataFrame(map(as_row, compared)).to_csv(path, index=False)
     )

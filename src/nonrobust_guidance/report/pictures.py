@@ -67,7 +67,7 @@ def scales_side_by_side(results: Results, target: str, count: int = 5) -> list[l
 
 def unguided_samples(results: Results, count: int = 96, columns: int = 16) -> list[Strip]:
     """Return the first unguided samples in rows."""
-    outcomes = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
+    outcomes = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if outcome.method.unguided]
     if not outcomes:
         return []
     images = results.samples_of(outcomes[0], results.targets[0])[:count]

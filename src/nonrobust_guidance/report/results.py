@@ -16,6 +16,8 @@ from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
 from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.screening import FOLDER, screening_of, variants
+from nonrobust_guidance.metrics.selection import confirmed
 from nonrobust_guidance.metrics.settings import Measured, Scoring
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
@@ -25,6 +27,7 @@ from nonrobust_guidance.metrics.tables import (
     FACTORS,
     METRICS,
     NOISE_ACCURACY,
+    SELECTION,
     SENSITIVITY,
     SIGNATURES,
     TRAJECTORIES,
@@ -70,20 +73,34 @@ class Results:
     folder: Path
     metrics: pd.DataFrame
     noise: pd.DataFrame
+    screening: Results | None = None
+    """Of the candidates among which each method's own was chosen; None where nothing was to be chosen."""
 
     @classmethod
     def read(cls, run: Measured, folder: Path) -> Results:
-        """Read the tables of a results folder.
+        """Read the tables of a results folder, and those of its screening if the run has one.
 
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
+        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
+        if not variants(run):
+            return cls._read(run, folder, noise)
+        screening = cls._read(screening_of(run), folder / FOLDER, noise)
+        return cls._read(confirmed(run, folder / SELECTION.name), folder, noise, screening)
+
+    @classmethod
+    def _read(cls, run: Measured, folder: Path, noise: pd.DataFrame, screening: Results | None = None) -> Results:
         distances = [column for space in list_spaces(run.metrics) for column in space.columns]
         metrics = read_table(folder / METRICS.name, [*METRICS.columns, *distances])
-        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
-        results = cls(run, folder, metrics, noise)
+        results = cls(run, folder, metrics, noise, screening)
         _ = results.outcomes  # so that what is missing is missed here
         return results
+
+    @property
+    def over_scales(self) -> Results:
+        """The results that have every scale of a method: the screening's, or else these."""
+        return self.screening or self
 
     @cached_property
     def methods(self) -> list[Method]:
@@ -92,8 +109,8 @@ class Results:
 
     @property
     def unguided(self) -> list[Method]:
-        """The methods that no classifier guides."""
-        return [method for method in self.methods if not method.guided]
+        """The methods in which no classifier has a part."""
+        return [method for method in self.methods if method.unguided]
 
     @property
     def targets(self) -> list[str]:

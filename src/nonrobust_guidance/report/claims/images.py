@@ -125,6 +125,7 @@ def degrades_without_stabilizing(groups: Groups) -> Finding:
     the largest is above that of the best stabilized method at its own largest scale, for a method's scales go from
     too weak to too strong. Supported where both hold of some method's signature and the opposite of none.
     """
+    groups = groups.over_scales
     table = groups.results.signatures
     if table is None:
         return missing("table of signatures")

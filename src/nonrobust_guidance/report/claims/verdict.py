@@ -93,7 +93,7 @@ class Groups:
 
     def __init__(self, results: Results, target: str) -> None:
         """Sort the outcomes into groups."""
-        self.results = results
+        self.results, self.target = results, target
         self.labels = method_labels(results.run)
         self.targets = results.targets if target == ALL_TARGETS else [target]
         self.seeds = len(results.run.sampling.seeds)
@@ -115,10 +115,15 @@ class Groups:
         self.stabilized = group(chosen, stabilized)
         self.plain_at_every_scale = group(outcomes, plain)
         self.stabilized_at_every_scale = group(outcomes, stabilized)
-        self.free = next((o for o in chosen if not o.method.guided and not o.method.own_terms), None)
+        self.free = next((o for o in chosen if o.method.unguided and not o.method.own_terms), None)
         self.unguided = self.free.accuracy.value if self.free else 1 / max(1, len(results.classes))
         self.top = best(self.robust).accuracy if self.robust else Interval(1.0, 1.0, 1.0)
         self.halfway = (self.unguided + self.top.value) / 2
+
+    @property
+    def over_scales(self) -> Groups:
+        """The groups with every scale of a method in them: of the screening, where the scales were chosen there."""
+        return self if self.results.screening is None else Groups(self.results.screening, self.target)
 
     def name(self, outcome: Outcome) -> str:
         """Return the method and its scale in words."""

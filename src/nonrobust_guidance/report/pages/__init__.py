@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.tables import (
     COMPARISONS,
+    COST,
     FACTORS,
     GROUND_TRUTH,
     GROUND_TRUTH_DRAWN,
@@ -77,6 +78,11 @@ PAGES = (
         asked_by=("ablation_of", "beside"),
     ),
     Page(
+        "frontier",
+        "accuracy and distance against seconds and network passes, and what to run for a given budget",
+        (METRICS, NOISE_ACCURACY, COST),
+    ),
+    Page(
         "ground_truth",
         "every method on data whose conditional distribution is a formula, so that errors are its own",
         (GROUND_TRUTH, GROUND_TRUTH_DRAWN),
@@ -86,7 +92,7 @@ PAGES = (
 """In the order of a reader."""
 
 
-def pages_of(report: Report) -> dict[str, Page]:
-    """Return the pages of a run by name."""
+def pages_of(report: Report, run: object) -> dict[str, Page]:
+    """Return the pages of a run by name: those that are asked for, and whose tables the run has."""
     asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
-    return {page.name: page for page in asked}
+    return {page.name: page for page in asked if all(file.belongs_to(run) for file in page.reads)}
