@@ -175,6 +175,12 @@ def test_methods_are_told_apart_in_tables_and_figures() -> None:
     assert [method.name for method in methods if method.as_in_paper] == ["plain", "same"]
 
 
+def test_a_method_with_steps_of_its_own_is_none_of_the_papers() -> None:
+    raw = run_with(plain={"at": "x0"}, longer={"at": "x0", "steps": 3}).resolved()
+    methods = list_methods(parse_config(raw, "mine.yaml"))
+    assert [method.as_in_paper for method in methods] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
