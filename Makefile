@@ -12,7 +12,8 @@ PYTEST := pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 unexport GIT_DIR GIT_WORK_TREE GIT_INDEX_FILE
 
 .DEFAULT_GOAL := help
-.PHONY: help clone environment reproduce retrain audit publish check test test-browser test-cluster lint lock format
+.PHONY: help clone environment reproduce retrain audit publish check test test-browser test-cluster test-gpu lint lock \
+    format
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' Makefile
@@ -65,6 +66,9 @@ test-cluster: $(INSTALLED) ## Run a complete tiny run, and faults, on a real Slu
 	    && apt-get install --quiet --quiet --yes --no-install-recommends munge slurmctld slurmd slurm-client; } >&2
 	@$(RUN) pytest tests/cluster --verbose --capture no --timeout 1800 \
 	    --override-ini tmp_path_retention_policy=none
+
+test-gpu: $(INSTALLED) ## Hold a GPU to the CPU: sampling, scores, training, precision, streams and memory
+	@$(RUN) pytest tests/gpu --verbose
 
 lint: $(INSTALLED) ## Check code, workflow, notebooks and types
 	@$(RUN) ruff check

@@ -30,7 +30,9 @@ include: "workflow/rules/models.smk"
 include: "workflow/rules/sampling.smk"
 include: "workflow/rules/distances.smk"
 include: "workflow/rules/metrics.smk"
+include: "workflow/rules/screening.smk"
 include: "workflow/rules/gradients.smk"
+include: "workflow/rules/cost.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -59,8 +61,7 @@ rule models:
 
 rule sampling:
     input:
-        SAMPLES,
-        SAMPLE_CARDS,
+        samples_of_run,
 
 
 rule metrics:

@@ -4,11 +4,13 @@ It is long because the complete runs that tests share are made here, each once.
 """
 
 import json
+import math
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +34,10 @@ from nonrobust_guidance.config import Run, parse_config
 from nonrobust_guidance.fetching import sha256_of
 from nonrobust_guidance.metrics.cells import Cell, list_cells
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS, WeightsFile
-from nonrobust_guidance.metrics.statistics.intervals import wilson_interval
+from nonrobust_guidance.metrics.statistics.intervals import Interval, wilson_interval
+from nonrobust_guidance.metrics.statistics.paired import Pairs, share_difference, share_difference_statistic
+from nonrobust_guidance.metrics.statistics.several import p_value
+from nonrobust_guidance.metrics.tables import ALL_TARGETS
 from nonrobust_guidance.report.results import Results
 
 MadeOnce = Callable[[str, Callable[[Path], None]], Path]
@@ -173,7 +178,40 @@ class FakeRun:
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_csv(folder / "metrics.csv", index=False, float_format="%.6g")
         cls.noise_table(cls.NOISE).to_csv(folder / "noise_accuracy.csv", index=False)
-        return Results.read(run, folder)
+        results = Results.read(run, folder)
+        cls.comparison_table(results, half_width).to_csv(folder / "comparisons.csv", index=False, float_format="%.6g")
+        return results
+
+    @classmethod
+    def comparison_table(cls, results: Results, half_width: float = 0.3) -> pd.DataFrame:
+        """Return the table in which methods have their shares and distances, and succeed and err independently."""
+        rows, column = [], "fd_judge_conditional"
+        outcomes = {(o.method.name, o.target): o for o in results.outcomes if o.scale == results.chosen[o.method.name]}
+        seeds, pairs = len(results.run.sampling.seeds), list(combinations(results.methods, 2))
+        for target in dict.fromkeys(target for _, target in outcomes):
+            strata = len(results.targets) if target == ALL_TARGETS else 1
+            for one, other in ((outcomes[a.name, target], outcomes[b.name, target]) for a, b in pairs):
+                n = min(one.cell_n, other.cell_n) * seeds
+                a, b = (round(o.accuracy.value * n) for o in (one, other))
+                both = round(a * b / n)
+                counts = Pairs(both, a - both, b - both, n - a - b + both)
+                row = {"one": one.method.name, "other": other.method.name, "target": target, "n": n * strata}
+                row |= {"one_scale": one.scale, "other_scale": other.scale, "cell_n": n // seeds, "seeds": seeds}
+                z = share_difference_statistic([counts] * strata)
+                row |= {"guide": "", "accuracy_heldout_p": math.erfc(abs(z) / math.sqrt(2)), "accuracy_self_p": None}
+                row |= named("accuracy_heldout_difference", share_difference([counts] * strata))
+                row |= named("accuracy_self_difference", (math.nan,) * 3)
+                for name in ("both", "one", "other", "neither"):
+                    row |= {f"{name}_heldout": strata * getattr(counts, name), f"{name}_self": math.nan}
+                half = half_width / math.sqrt(strata * seeds)
+                row |= around(f"{column}_one", one.distance.value, half)
+                row |= around(f"{column}_other", other.distance.value, half) | {f"{column}_real": cls.REAL}
+                apart, wide = one.distance.value - other.distance.value, half * math.sqrt(2)
+                row |= around(f"{column}_difference", apart, wide)
+                row |= {f"{column}_p": p_value(Interval(apart, apart - wide, apart + wide), 0.0)}
+                row |= around(f"{column}_ratio", one.distance.value / other.distance.value, math.nan)
+                rows.append(row)
+        return pd.DataFrame(rows)
 
     @classmethod
     def write_further(cls, folder: Path, config: dict[str, Any] | Run) -> None:
@@ -274,6 +312,11 @@ class FakeRun:
 def around(column: str, value: float, half_width: float) -> dict[str, float]:
     """Return a number's three columns."""
     return {column: value, f"{column}_low": value - half_width, f"{column}_high": value + half_width}
+
+
+def named(column: str, ends: Sequence[float]) -> dict[str, float]:
+    """Return a number's three columns from the number and the ends of its interval."""
+    return dict(zip((column, f"{column}_low", f"{column}_high"), ends, strict=True))
 
 
 def key_of(cell: Cell) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
+from itertools import product
 from pathlib import Path
 from typing import Any
 
-from nonrobust_guidance.config import load_config, load_models, sample_files
+from nonrobust_guidance.config import Run, load_config, load_models, sample_files, write_config
 from nonrobust_guidance.errors import UserError, printable
 from nonrobust_guidance.files import refusal
 from nonrobust_guidance.metrics.settings import Scoring
@@ -132,26 +133,28 @@ def gather_cards(args: argparse.Namespace) -> None:
 
 
 def draw_samples(args: argparse.Namespace) -> None:
-    """Draw samples of one method at one scale with one seed, for every target; a shard of them, or all."""
+    """Draw samples of one method at the scales and with the seeds given, for every target; a shard of them, or all."""
     run = load_config(args.config)
     _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.sampling.draw import draw_samples
 
     method = run.sampling.methods[args.method]
-    draw_samples(
-        args.method,
-        method,
-        args.scale,
-        args.seed,
-        run.sampling.part(Chain),
-        {target: run.dataset.classes.index(target) for target in run.sampling.targets},
-        args.checkpoints / run.diffusion.name,
-        args.checkpoints / method.classifier if method.classifier else None,
-        args.output,
-        args.shard,
-        batch_size=run.sampling.batch_size,
-        device=run.device,
-    )
+    for scale, seed in product(args.scale, args.seed):
+        cell = args.output / args.method / f"scale-{scale:g}" / f"seed-{seed}"
+        draw_samples(
+            args.method,
+            method,
+            scale,
+            seed,
+            run.sampling.part(Chain),
+            {target: run.dataset.classes.index(target) for target in run.sampling.targets},
+            args.checkpoints / run.diffusion.name,
+            args.checkpoints / method.classifier if method.classifier else None,
+            cell / f"{args.shard.start}-{args.shard.stop}" if args.shard else cell,
+            args.shard,
+            batch_size=run.sampling.batch_size,
+            device=run.device,
+        )
 
 
 def merge_shards(args: argparse.Namespace) -> None:
@@ -182,25 +185,26 @@ def measure_references(args: argparse.Namespace) -> None:
 
 
 def score_samples(args: argparse.Namespace) -> None:
-    """Score all cells of one method."""
+    """Score all cells of some methods, a table each."""
     run = load_config(args.config)
-    _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.metrics.cells import guide_of, list_cells
     from nonrobust_guidance.metrics.score import score_method
 
-    cells = [cell for cell in list_cells(run) if cell.method.name == args.method]
-    score_method(
-        cells,
-        run.metrics.part(Scoring),
-        guide_of(cells[0], run),
-        args.data,
-        args.checkpoints,
-        args.weights,
-        args.samples,
-        args.output,
-        names={"run": run.run, "dataset": run.dataset.name},
-        device=run.device,
-    )
+    for name in args.method:
+        _require_name(name, "method", run.sampling.methods, f"sampling.methods of {args.config}")
+        cells = [cell for cell in list_cells(run) if cell.method.name == name]
+        score_method(
+            cells,
+            run.metrics.part(Scoring),
+            guide_of(cells[0], run),
+            args.data,
+            args.checkpoints,
+            args.weights,
+            args.samples,
+            args.output / f"{name}.csv",
+            names={"run": run.run, "dataset": run.dataset.name},
+            device=run.device,
+        )
 
 
 def gather_scores(args: argparse.Namespace) -> None:
@@ -212,6 +216,15 @@ def gather_scores(args: argparse.Namespace) -> None:
     run = load_config(args.config)
     gather_provenance(list_cells(run), args.scores, args.samples, args.provenance)
     gather_scores(run.sampling.methods, args.scores, args.output)
+
+
+def select_candidates(args: argparse.Namespace) -> None:
+    """Choose each method's candidate by the scores of the screening, and write the run that is left to confirm."""
+    run = load_config(args.config)
+    from nonrobust_guidance.metrics.selection import confirmed, select_candidates
+
+    select_candidates(run, args.screened, args.output)
+    write_config(confirmed(run, args.output), args.confirmed)
 
 
 def measure_table(file: ResultFile) -> Callable[[argparse.Namespace], None]:
@@ -276,6 +289,21 @@ def measure_signatures(args: argparse.Namespace) -> None:
     )
 
 
+def compare_methods(args: argparse.Namespace) -> None:
+    """Compare every pair of methods, each at its chosen scale, sample by sample."""
+    from nonrobust_guidance.metrics.comparisons.table import compare_methods
+
+    run = load_config(args.config)
+    compare_methods(run, args.data, args.checkpoints, args.weights, args.samples, args.metrics, args.output)
+
+
+def decide_claims(args: argparse.Namespace) -> None:
+    """Decide the paper's claims from a run's tables, all of them together."""
+    from nonrobust_guidance.report.claims.tables import write_claims
+
+    write_claims(load_config(args.config), args.results, args.output)
+
+
 def measure_ground_truth(args: argparse.Namespace) -> None:
     """Run every method on mixtures of Gaussians, where the right answer is known."""
     from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
@@ -329,7 +357,7 @@ def audit(args: argparse.Namespace) -> None:
 
 def trace(args: argparse.Namespace) -> None:
     """Say where a row of the metrics comes from, and how to make just it again; with --remake, make it."""
-    run = load_config(args.config)
+    run = _confirmed(load_config(args.config))
     _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.audit.trace import find_cell, remake, trace
 
@@ -337,6 +365,14 @@ def trace(args: argparse.Namespace) -> None:
     print("\n".join(trace(run, args.config, cell, results)))
     if args.remake:
         print("\n".join(remake(args.config, cell, results)))
+
+
+def trace_claim(args: argparse.Namespace) -> None:
+    """Say what a verdict on one of the paper's claims rests on, and how to trace each cell behind it."""
+    from nonrobust_guidance.audit.trace_claim import trace_claim
+
+    run = load_config(args.config)
+    print("\n".join(trace_claim(run, args.config, args.claim, args.target, Path("results", run.run))))
 
 
 def check_config(args: argparse.Namespace) -> None:
@@ -367,6 +403,14 @@ def estimate_cost(args: argparse.Namespace) -> None:
     print(cost.format_cost(run.run, cost.estimate_cost(run), rates, origin))
 
 
+def _confirmed(run: Run) -> Run:
+    """Return the run that its results are of, which a screening may have narrowed down."""
+    from nonrobust_guidance.metrics.selection import confirmed
+    from nonrobust_guidance.metrics.tables import SELECTION
+
+    return confirmed(run, Path("results", run.run, SELECTION.name))
+
+
 def _may_replace(args: argparse.Namespace, name: str) -> bool:
     """Return whether the user allows that a model's training is replaced; Snakemake passes that in the environment."""
     from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
@@ -383,9 +427,12 @@ def _missing(error: ModuleNotFoundError, args: argparse.Namespace) -> str:
 
 
 def _require_known(args: argparse.Namespace, option: str, known: Collection[str], section: str) -> None:
-    name = getattr(args, option)
+    _require_name(getattr(args, option), option, known, f"{section} of {args.config}")
+
+
+def _require_name(name: str, option: str, known: Collection[str], where: str) -> None:
     if name not in known:
-        raise UserError(f"--{option} {name} is not in {section} of {args.config}; use {' or '.join(known)}")
+        raise UserError(f"--{option} {name} is not in {where}; use {' or '.join(known)}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -414,20 +461,26 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command.add_argument("--replace", action="store_true", help="replace the training that the output folder holds")
     add(gather_cards, checkpoints=Path, output=Path)
-    draw = add(draw_samples, method=str, scale=float, seed=int, checkpoints=Path, output=Path)
+    draw = add(draw_samples, method=str, checkpoints=Path, output=Path)
+    draw.add_argument("--scale", type=float, nargs="+", required=True)
+    draw.add_argument("--seed", type=int, nargs="+", required=True)
     draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")
     add(merge_shards, of_run=False, output=Path).add_argument("shards", type=Path, nargs="+", help="in order")
     add(export_schema, of_run=False, output=Path)
     add(fetch_inception, of_run=False, extractor=str, output=Path)
     add(measure_references, extractor=str, data=Path, weights=Path, rows=_positive, output=Path)
-    add(score_samples, method=str, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
+    scoring = add(score_samples, data=Path, checkpoints=Path, weights=Path, samples=Path, output=Path)
+    scoring.add_argument("--method", nargs="+", required=True)
     add(gather_scores, scores=Path, samples=Path, output=Path, provenance=Path)
+    add(select_candidates, screened=Path, output=Path, confirmed=Path)
     for file in RESULT_FILES:
         if file.measured_by:
             add(measure_table(file), data=Path, checkpoints=Path, output=Path)
     add(measure_trajectories, method=str, checkpoints=Path, output=Path)
     add(gather_trajectories, parts=Path, output=Path)
     add(measure_signatures, data=Path, checkpoints=Path, samples=Path, output=Path, factors=Path)
+    add(compare_methods, data=Path, checkpoints=Path, weights=Path, samples=Path, metrics=Path, output=Path)
+    add(decide_claims, results=Path, output=Path)
     add(measure_ground_truth, output=Path, arrays=Path)
     add(render_page, results=Path, notebook=Path, output=Path).set_defaults(extra="report")
     add(render_index, results=Path, output=Path).set_defaults(extra="report")
@@ -438,6 +491,7 @@ def _parser() -> argparse.ArgumentParser:
     tracing = add(trace, method=str, scale=float, target=str, seed=int)
     tracing.add_argument("--remake", action="store_true", help="make the row again and compare")
     tracing.set_defaults(extra="report")
+    add(trace_claim, claim=_positive, target=str).set_defaults(extra="report")
     estimate = commands.add_parser("estimate-cost", help=estimate_cost.__doc__, description=estimate_cost.__doc__)
     estimate.add_argument("config", type=Path)
     estimate.add_argument(

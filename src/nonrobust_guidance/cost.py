@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 
 from nonrobust_guidance.data import Dataset
+from nonrobust_guidance.devices import wait_for
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance.method import Guidance
 from nonrobust_guidance.metrics.cells import list_cells
+from nonrobust_guidance.metrics.screening import screening_of, variants, with_one_candidate
 from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, describe_network, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Sampling
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling
 from nonrobust_guidance.sampling.trajectory import acts_in
 
 MEASURED_SECONDS = 2.0
@@ -47,8 +49,9 @@ class Cost:
     """What a run does when all models are trained anew; scoring and analyses are not in it.
 
     Attributes:
-        cells: rows of metrics.csv.
+        cells: rows of metrics.csv, of the screening's too.
         samples: drawn in all.
+        unsearched: samples that the run would draw without its ``sampling.search``; None if it has none.
         passes: by network and purpose, such as "U-Net, sampling"; in single images.
         sample_bytes: of the files of samples, at most.
         data_bytes: of the prepared data set; None where its size is not known yet.
@@ -59,6 +62,7 @@ class Cost:
     passes: Mapping[str, Passes]
     sample_bytes: int
     data_bytes: int | None
+    unsearched: int | None = None
 
     def hours(self, throughput: Mapping[str, float]) -> float:
         """Return the hours that the passes take at so many forward passes a second; only of the networks named."""
@@ -71,37 +75,62 @@ class Cost:
 def estimate_cost(run: Measured) -> Cost:
     """Count what a run does.
 
-    A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise with
-    `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
+    Rejection is taken to need as many attempts as there are classes, which it does where they are equally frequent and
+    well apart. A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise
+    with `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
     """
-    sampling, size = run.sampling, run.dataset.image_size
-    drawn = {name: num_drawn(method, sampling) for name, method in sampling.methods.items()}
-    forward = sum(n * sampling.methods[name].steps for name, n in drawn.items())
+    size, num_images = run.dataset.image_size, dataset_size(run.dataset)
+    drawn = [screening_of(run), with_one_candidate(run)] if variants(run) else [run]
+    sampling, guidance = zip(*(passes_of(part) for part in drawn), strict=True)
+    samples = sum(map(num_samples, drawn))
+    return Cost(
+        cells=sum(len(list_cells(part)) for part in drawn),
+        samples=samples,
+        passes={SAMPLING: add(sampling), GUIDANCE: add(guidance)} | training_passes(run),
+        sample_bytes=samples * size * size * 3,
+        data_bytes=None if num_images is None else num_images * size * size * 3,
+        unsearched=num_samples(run) if variants(run) else None,
+    )
+
+
+def passes_of(run: Measured) -> tuple[Passes, Passes]:
+    """Return what goes through the U-Net and through the classifiers when a run's samples are drawn."""
+    sampling = run.sampling
+    tried = {name: num_drawn(method, sampling) * attempts_of(method, run) for name, method in sampling.methods.items()}
+    forward = sum(n * sampling.methods[name].steps for name, n in tried.items())
     backward = asked = 0
-    for name, method in sampling.guided.items():
+    for method in sampling.guided.values():
         guidance = example_of(method)
-        acting = drawn[name] * guided_steps(run.diffusion.schedule, sampling, method)
+        acting = num_drawn(method, sampling) * guided_steps(run.diffusion.schedule, sampling, method)
         made = acting * guidance.recurrences
         forward += made - acting
         backward += made if guidance.through_network else 0
         asked += made * guidance.num_classifier_passes
-    passes = {SAMPLING: Passes(forward, backward), GUIDANCE: Passes(asked, asked)}
-    num_images = dataset_size(run.dataset)
-    return Cost(
-        cells=len(list_cells(run)),
-        samples=sum(drawn.values()),
-        passes=passes | training_passes(run),
-        sample_bytes=sum(drawn.values()) * size * size * 3,
-        data_bytes=None if num_images is None else num_images * size * size * 3,
-    )
+    picked = sum(tried[name] for name, method in sampling.methods.items() if isinstance(method, Rejected))
+    return Passes(forward, backward), Passes(asked + picked, asked)
+
+
+def add(parts: Iterable[Passes]) -> Passes:
+    """Return passes one after the other."""
+    return Passes(*map(sum, zip(*parts, strict=True)))
+
+
+def num_samples(run: Measured) -> int:
+    """Return how many samples a run draws at all its scales; of a method that varies other keys, with one value."""
+    return sum(num_drawn(method, run.sampling) for method in run.sampling.methods.values())
 
 
 def num_drawn(method: Method, sampling: Sampling) -> int:
     """Return how many samples a method draws, over its scales, targets and seeds."""
     files = len(sampling.seeds) * len(method.drawn_scales)
-    if isinstance(method, Guided):
+    if method.classifier:
         files *= len(sampling.targets)
     return files * method.num_samples
+
+
+def attempts_of(method: Method, run: Measured) -> int:
+    """Return how many chains a sample is taken to need: one, or of rejection as many as there are classes."""
+    return min(len(run.dataset.classes), method.reject.max_draws) if isinstance(method, Rejected) else 1
 
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
@@ -160,11 +189,11 @@ def measure_throughput(run: Measured, device: torch.device) -> dict[str, float]:
 def images_per_second(forward: Callable[[], Any], device: torch.device) -> float:
     """Return the rate of a forward pass of a batch, timed for two seconds after one pass to warm up."""
     forward()
+    wait_for(device)
     batches, start = 0, time.perf_counter()
     while time.perf_counter() - start < MEASURED_SECONDS:
         forward()
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
+        wait_for(device)
         batches += 1
     return batches * MEASURED_BATCH / (time.perf_counter() - start)
 
@@ -186,6 +215,8 @@ def format_cost(name: str, cost: Cost, throughput: Mapping[str, float], origin: 
         f"{what:32} {p.forward:18,} {p.to_input + p.to_weights:18,}" for what, p in cost.passes.items() if p.forward
     ]
     data = "unknown until it is prepared" if cost.data_bytes is None else readable(cost.data_bytes)
+    if cost.unsearched is not None:
+        lines.append(f"without sampling.search, every scale on all samples: {cost.unsearched:,} samples")
     lines.append(f"disk: samples {readable(cost.sample_bytes)}, data {data}")
     rates = ", ".join(f"{network} {rate:,.0f}" for network, rate in throughput.items())
     lines.append(f"images forward a second, {origin}: {rates}")

@@ -9,9 +9,11 @@ import pandas as pd
 
 from nonrobust_guidance.errors import UserError
 
-TEXT_COLUMNS = frozenset(
-    ["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"]
-) | {"quantity", "judged", "mixture", "sampler", "levels"}
+TEXT_COLUMNS = (
+    frozenset(["run", "dataset", "method", "classifier", "at", "stabilizer", "objective", "target", "warning"])
+    | {"quantity", "judged", "mixture", "sampler", "levels", "device", "processor"}
+    | {"candidate", "changes", "why", "one", "other", "guide", "test", "verdict"}
+)
 
 
 def read_texts(source: Path | io.BytesIO, remedy: str, name: str = "") -> pd.DataFrame:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 
 import torch
+from torch import Tensor
 
 from nonrobust_guidance.errors import UserError
 
@@ -17,15 +18,16 @@ NONE_GIVEN = ("", "-1", "NoDevFiles")
 
 
 def choose_device(
-    setting: str = "auto", *, exact: bool = True, environment: Mapping[str, str] = os.environ
+    setting: str = "auto", *, exact: bool = True, environment: MutableMapping[str, str] = os.environ
 ) -> torch.device:
-    """Return the device to compute on, and set how a GPU multiplies.
+    """Return the device to compute on, and set how a GPU computes: with the same bits each time.
 
     Args:
         setting: "auto" (the first of cuda, mps and cpu that is there), "cuda", "mps" or "cpu".
         exact: whether float32 is float32, which makes samples and scores comparable with a CPU's; a training may use
             TF32, whose mantissa has 10 bits.
-        environment: says in CUDA_VISIBLE_DEVICES which GPUs were given to this job.
+        environment: says in CUDA_VISIBLE_DEVICES which GPUs were given to this job; where the device is cuda, what
+            cuBLAS reads of it before its first product is set.
 
     Raises:
         UserError: if the device is not there, or a job that was given a GPU would have to do without it.
@@ -40,10 +42,54 @@ def choose_device(
             "this machine, or set device: cpu to compute without it"
         )
     if setting == "auto":
-        return torch.device(next(name for name, is_there in there.items() if is_there))
+        setting = next(name for name, is_there in there.items() if is_there)
     if not there[setting]:
         raise UserError(f"device is {setting}, but torch finds none on this machine; set another, or device: auto")
+    if setting == "cuda":
+        repeat_on_cuda(environment)
     return torch.device(setting)
+
+
+def repeat_on_cuda(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Let CUDA give the same bits each time, so that samples do, and a training that goes on after a kill.
+
+    Otherwise cuDNN may add up a convolution's gradient in another order from call to call, and a bilinear resizing and
+    the fused kernels of attention do so in theirs. What is left without a fixed order warns when it runs.
+
+    Args:
+        environment: gets what cuBLAS reads before its first product, unless it is set.
+    """
+    environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.deterministic = True
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # It would fill every new tensor, to show up reads of memory that was never written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    # With warn_only the fused kernels keep their order open; the plain ones have one.
+    torch.backends.cuda.enable_flash_sdp(False)
+    torch.backends.cuda.enable_mem_efficient_sdp(False)
+    torch.backends.cuda.enable_cudnn_sdp(False)
+
+
+def onto(x: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device, a GPU by way of pinned memory.
+
+    From there the copy takes its place among the GPU's work, and Python goes on; from elsewhere both wait for all of
+    the work before it.
+    """
+    if device.type != "cuda" or x.device.type != "cpu":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was told; a CPU has."""
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def in_float64(x: Tensor) -> Tensor:
+    """Return a tensor in float64, on the CPU if its device has no such numbers, as mps."""
+    return (x.cpu() if x.device.type == "mps" else x).double()
 
 
 def count_processes(setting: int | str, device: torch.device) -> int:

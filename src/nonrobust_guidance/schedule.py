@@ -290,8 +290,9 @@ class Schedule:
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise`` (B, C, H, W) at the timesteps ``t`` (B,)."""
-        alpha_bar = self.alpha_bars_at(t)
-        return alpha_bar.sqrt().to(x0.dtype) * x0 + (1.0 - alpha_bar).sqrt().to(x0.dtype) * noise
+        # On the CPU, where t may be while the images are on a GPU, and where there is float64 in any case.
+        alpha_bar = self.alpha_bars_at(t.cpu())
+        return alpha_bar.sqrt().to(x0) * x0 + (1.0 - alpha_bar).sqrt().to(x0) * noise
 
 
 def require_name(what: str, name: object, allowed: tuple[str | None, ...]) -> None:

@@ -291,7 +291,7 @@ def test_a_number_is_traced_and_made_again(again: Path, tmp_path: Path) -> None:
     assert "OTHER" not in before
     for model in ("diffusion", "robust", "judge"):
         assert f"{DATA}/checkpoints/{model}/" in before
-    assert "logs/draw_samples/robust_x0_scale-1_seed-0.log" in before
+    assert "logs/draw_samples/robust_x0_scale-1.log" in before
     sample = directory / "results/tiny/samples/robust_x0/scale-1/seed-0/baseball.npy"
     content = sample.read_bytes()
     flip(sample)

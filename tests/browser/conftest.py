@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from chromium import Chromium
 
 from nonrobust_guidance.metrics.ground_truth.table import measure_ground_truth
+from nonrobust_guidance.metrics.tables import COST
 from nonrobust_guidance.report.pages.index import render_index
 from nonrobust_guidance.report.render import render_page
 
@@ -42,6 +44,8 @@ def pages(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     fake.write(results, config)
     fake.write_further(results, config)
     measure_ground_truth(config.report.ground_truth, results / "ground_truth.csv", results / "ground_truth.npz")
+    seconds = pd.DataFrame({"method": list(config.sampling.methods), **dict.fromkeys(COST.required, 2.0)})
+    seconds.assign(processor="Abacus 3").to_csv(results / COST.name, index=False)
     copies = tmp_path_factory.mktemp("notebooks")
     for notebook in NOTEBOOKS:
         marked = fake.renaming(notebook, copies, MARKUP)

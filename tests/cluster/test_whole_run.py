@@ -18,7 +18,7 @@ GPU = {
     "measure_signatures",
 }
 NO_GPU = {"prepare_data", "merge_shards", "measure_ground_truth", "render_page"}
-LIGHT = {"gather_cards", "gather_scores", "gather_trajectories", "render_index"}
+LIGHT = {"decide_claims", "gather_cards", "gather_scores", "gather_trajectories", "render_index"}
 
 
 def test_it_makes_every_result_where_the_site_stores_them(complete: Project) -> None:

@@ -3,6 +3,7 @@
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,7 @@ from jinja2 import UndefinedError
 
 from nonrobust_guidance import cli
 from nonrobust_guidance.audit.record import SUMMARY
+from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
 from nonrobust_guidance.records.environment import SOURCES, code_hash
 from nonrobust_guidance.report.pages import PAGES, pages_of
@@ -79,7 +81,7 @@ def test_a_sentence_with_a_value_missing_is_an_error_and_not_a_gap() -> None:
 )
 def test_a_run_that_does_not_ask_for_ablations_has_no_such_page(report: dict[str, list[str]], has: bool) -> None:
     asked = Report(**report)
-    found = pages_of(asked)
+    found = pages_of(asked, SimpleNamespace(metrics=Metrics(judge="judge")))
     assert ("ablation" in found) == has
     assert found["ground_truth"].settings(asked) == {}
     assert found["sampling"].settings(asked) == report | {"ground_truth": {"num_samples": 1000, "num_steps": 100}}

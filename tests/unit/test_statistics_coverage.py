@@ -17,6 +17,12 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.metrics.distances.frechet import Gaussian, frechet_distance, frechet_interval, linear_interval
 from nonrobust_guidance.metrics.distances.kernel import KernelDistance
+from nonrobust_guidance.metrics.statistics.estimates import (
+    Estimate,
+    combine,
+    mean_of_independent,
+    mean_of_same_noise,
+)
 from nonrobust_guidance.metrics.statistics.intervals import (
     Interval,
     difference,
@@ -170,6 +176,13 @@ def draw(rng: np.random.Generator, runs: int, one: Place, other: Place, rho: flo
     return [scale * rows + shift for rows, (scale, shift) in ((z, one), (shared, other))]
 
 
+def draw_alike(rng: np.random.Generator, runs: int, places: list[Place], rho: float, n: int = N) -> list[Array]:
+    """Return rows (runs, n, 2) of several cells, any two of which have noise that correlates by rho."""
+    common = rng.normal(size=(runs, n, 2))
+    noises = [math.sqrt(rho) * common + math.sqrt(1 - rho) * rng.normal(size=common.shape) for _ in places]
+    return [scale * noise + shift for noise, (scale, shift) in zip(noises, places, strict=True)]
+
+
 def average_distances(one: Place, other: Place, n: int = N) -> tuple[float, float]:
     """Return what distances of n rows are on average, from 20,000 simulated ones."""
     rng = np.random.default_rng(4)
@@ -232,6 +245,39 @@ def test_targets_that_share_noise_are_one_statistic() -> None:
     together = cover((standard_interval(s, N, RESAMPLES, seed) for seed, s in enumerate(statistics)), truth)
     assert alone.share < 0.9, alone
     assert covers(together), together
+
+
+def estimates_of(cells: list[Array], seed: int) -> list[Estimate]:
+    """Return the distances of cells (n, 2) of one seed, with the same resamples for all of them."""
+    drawn = np.random.default_rng(seed).integers(N, size=(RESAMPLES, N))
+    offset = drawn + N * np.arange(RESAMPLES)[:, None]
+    counts = np.bincount(offset.ravel(), minlength=N * RESAMPLES).reshape(RESAMPLES, N)
+    moments = np.stack([moments_of(x) for x in cells], axis=1)  # (N, cells, 5)
+    values, replicates = frechet(moments.mean(axis=0), N), frechet(np.tensordot(counts, moments, 1) / N, N)
+    return [Estimate.of_replicates(float(v), replicates[:, i], N) for i, v in enumerate(values)]
+
+
+def test_distances_over_targets_that_share_noise_and_seeds_that_do_not() -> None:
+    """What the table of comparisons has over all targets: two of them, two seeds, a common noise within each seed."""
+    rng, factor = np.random.default_rng(17), 1.5
+    a, b = average_distances(AWAY, NEARER)
+    differences, multiples, apart = [], [], []
+    # For each seed the rows of both methods for both targets, all four from noise that correlates.
+    drawn = [draw_alike(rng, RUNS, [AWAY, NEARER, AWAY, NEARER], 0.7) for _ in range(2)]
+    for i in range(RUNS):
+        seeds = [estimates_of([rows[i] for rows in cells], i) for cells in drawn]
+        one, other = (
+            mean_of_independent([mean_of_same_noise([of_seed[side], of_seed[side + 2]]) for of_seed in seeds])
+            for side in (0, 1)
+        )
+        difference_of_pair = one.compare(other).difference
+        differences.append(difference_of_pair)
+        multiples.append(combine(one.interval, other.interval, difference_of_pair, factor))
+        apart.append(difference(one.interval, other.interval))
+    found = {"difference": cover(differences, a - b), "multiple": cover(multiples, a - factor * b)}
+    assert all(map(covers, found.values())), found
+    unpaired = cover(apart, a - b)
+    assert found["difference"].width < 0.75 * unpaired.width, f"pairs {found}, without {unpaired}"
 
 
 def test_a_distance_at_its_minimum_is_covered_more_than_stated() -> None:

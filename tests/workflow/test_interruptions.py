@@ -70,16 +70,17 @@ def test_a_killed_training_ends_with_the_same_weights(house: Path, tmp_path: Pat
 def test_a_killed_drawing_ends_with_the_same_samples(house: Path, tmp_path: Path) -> None:
     job = ["draw-samples", "--config", house / "config.yaml", "--checkpoints", house / "checkpoints"]
     job += ["--method", "nonrobust_x0_ema09", "--scale", "10", "--seed", "3", "--output"]
+    whole, killed = (tmp_path / name / "nonrobust_x0_ema09" / "scale-10" / "seed-3" for name in ("whole", "killed"))
     run(*job, tmp_path / "whole")
-    parts = tmp_path / "killed" / ".baseball.parts"
+    parts = killed / ".baseball.parts"
     kill_when(lambda: len(list(parts.rglob("[0-9]*.npy"))) >= 2, *job, tmp_path / "killed")
-    assert not (tmp_path / "killed" / "baseball.npy").exists()
+    assert not (killed / "baseball.npy").exists()
     run(*job, tmp_path / "killed")
-    names = {path.name for path in (tmp_path / "whole").iterdir()}
+    names = {path.name for path in whole.iterdir()}
     assert (
         names
         == {"baseball.npy", "basketball.npy", "baseball.json", "basketball.json"}
-        == {path.name for path in (tmp_path / "killed").iterdir()}
+        == {path.name for path in killed.iterdir()}
     )
     for name in names:
-        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+        assert (killed / name).read_bytes() == (whole / name).read_bytes(), name

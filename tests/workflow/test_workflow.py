@@ -16,13 +16,13 @@ from safetensors.numpy import load_file
 from nonrobust_guidance import cli
 
 TRAINED = {"gather_cards": 1}
-SCORED = {"score_samples": 1, "gather_scores": 1, "measure_signatures": 1}
-SCORES = {"score_samples": 9, "gather_scores": 1}
+SCORED = {"score_samples": 1, "gather_scores": 1, "measure_signatures": 1, "compare_methods": 1}
+SCORES = {"score_samples": 9, "gather_scores": 1, "compare_methods": 1}
 EVERYTHING_SCORED = SCORED | SCORES
 GRADIENTS = {"measure_sensitivity": 1, "measure_trajectories": 8, "gather_trajectories": 1}
 EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1} | EVERYTHING_SCORED | GRADIENTS
 # All pages but the one on known answers, which depends on its own table alone.
-REPORTED = {"render_page": 3, "render_index": 1, "all": 1}
+REPORTED = {"decide_claims": 1, "render_page": 3, "render_index": 1, "all": 1}
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -77,6 +77,14 @@ def test_a_complete_run_makes_every_result(finished):
         rows = list(csv.DictReader(file))
     # Six samples of each of the nine guided cells and twelve of the unguided one, for two targets.
     assert sum(not row["method"].startswith("real") for row in rows) == 2 * (9 * 6 + 12)
+    with (results / "comparisons.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    # 36 pairs of nine methods, for two targets and both together; of the guided cells' six samples.
+    assert len(rows) == 36 * 3
+    assert {row["n"] for row in rows} == {"6", "12"}
+    with (results / "claims.csv").open() as file:
+        # One claim about the classifiers, and seven for two targets and both together.
+        assert len(list(csv.DictReader(file))) == 1 + 7 * 3
     with (results / "ground_truth.csv").open() as file:
         rows = list(csv.DictReader(file))
     # Eight methods, guided ones at four to six scales, on two mixtures; and on one of them unguided, rejection, 26
@@ -99,9 +107,9 @@ def test_every_job_is_logged_and_measured(finished):
     results = finished / "results" / "tiny"
     logs = {path.relative_to(results / "logs").with_suffix("") for path in (results / "logs").rglob("*.log")}
     benchmarks = {path.relative_to(results / "benchmarks").with_suffix("") for path in results.rglob("*.tsv")}
-    # Data, four trainings and how they ended, the references, ten drawings, nine methods' scores, six tables, one of
+    # Data, four trainings and how they ended, the references, ten drawings, nine methods' scores, eight tables, one of
     # them from eight trajectories, four pages and index.
-    assert len(logs) == 45
+    assert len(logs) == 47
     assert logs == benchmarks
 
 
@@ -111,7 +119,7 @@ def test_progress_is_shown_and_logged_as_lines_that_name_their_job(finished):
     for log, name in {
         "train_diffusion.log": "train diffusion",
         "train_classifier/judge.log": "train judge",
-        "draw_samples/robust_x0_scale-1_seed-0.log": "robust_x0 x 1",
+        "draw_samples/robust_x0_scale-1.log": "robust_x0 x 1",
     }.items():
         line = re.compile(rf"^{name}: +100%.*$", re.MULTILINE)
         assert line.search(shown)
@@ -251,7 +259,7 @@ def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, capsys, d
     data = finished / "data" / "sportballs-tiny"
     arguments = ["--method", "robust_x0", "--data", data, "--checkpoints", data / "checkpoints"]
     arguments += ["--weights", tmp_path / "weights", "--samples", samples]
-    output = tmp_path / "metrics.csv"
+    output = tmp_path / "scores"
     refuse(capsys, damaged, "score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
     assert not output.exists()
 
@@ -261,7 +269,7 @@ def test_damaged_checkpoints_are_named_in_one_sentence(finished, tmp_path, capsy
     checkpoints = shutil.copytree(finished / "data" / "sportballs-tiny" / "checkpoints", tmp_path / "checkpoints")
     damaged = checkpoints / file
     damaged.write_bytes(damaged.read_bytes()[:1000])
-    config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "seed-0"
+    config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "samples"
     arguments = ["--method", "robust_xt", "--scale", "1", "--seed", "0", "--checkpoints", checkpoints]
     words = ["draw-samples", "--config", config, *arguments, "--output", output]
     refuse(capsys, checkpoints / Path(file).parts[0], *words)

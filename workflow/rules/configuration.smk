@@ -4,6 +4,7 @@ import sys
 
 from nonrobust_guidance.config import parse_config, read_run
 from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.metrics.screening import screening_of, variants
 from nonrobust_guidance.report.pages import pages_of
 from nonrobust_guidance.settings import instead
 from snakemake.utils import update_config
@@ -47,5 +48,11 @@ config = RUN.resolved()
 
 METHODS = RUN.sampling.methods
 GUIDED = list(RUN.sampling.guided)
-UNGUIDED = [name for name in METHODS if name not in GUIDED]
-PAGES = pages_of(RUN.report)
+# Those that draw samples of their own for each target.
+TARGETED = [name for name, method in METHODS.items() if method.classifier]
+UNGUIDED = [name for name in METHODS if name not in TARGETED]
+PAGES = pages_of(RUN.report, RUN)
+
+# What sampling.search screens before it is confirmed; nothing where nothing is to be chosen.
+VARIANTS = variants(RUN)
+SCREENED = screening_of(RUN) if VARIANTS else None

@@ -63,6 +63,7 @@ rule measure_trajectories:
     input:
         diffusion_files(),
         guide_files,
+        confirmed_config,
     output:
         f"{RESULTS}/trajectories/{{method}}.csv",
     log:
@@ -76,7 +77,7 @@ rule measure_trajectories:
         mem_mb=2000,
         runtime=120,
     params:
-        config=RUN_CONFIG,
+        config=CONFIRMED_CONFIG,
         settings=trajectory_settings,
         checkpoints=CHECKPOINTS,
     message:

@@ -1,19 +1,31 @@
 # The input functions: which files a job reads where its wildcards or the configuration decide it.
 import os
 import sys
+from pathlib import Path
 
+from nonrobust_guidance.config import load_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
+from nonrobust_guidance.metrics.tables import METRICS
 
 SHARD_SIZE = RUN.sampling.shard_size
 INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in RUN.metrics.extractors if name != "judge"}
+SCREENED_FILES = ["metrics.csv", "signatures.csv", "factors.csv"] if VARIANTS else []
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
+
+EVIDENCE = [f"published/{RUN.report.evidence}/claims.csv"] if RUN.report.evidence else []
 
 for file in BESIDE:
     if not os.path.isfile(file):
         sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
+
+for file in EVIDENCE:
+    if not os.path.isfile(file):
+        sys.exit(
+            f"error: report.evidence names a run whose {file} is missing; take the key out, or bring the file back"
+        )
 
 
 def sprite_files():
@@ -49,9 +61,20 @@ def cards_of_shards(wildcards):
     return [f"{os.path.splitext(file)[0]}.json" for file in shards_of_cell(wildcards)]
 
 
+def confirmed_config(wildcards):
+    """Return the configuration that a screening leaves to confirm, for which a job waits; none without a screening."""
+    return ancient(checkpoints.select_candidates.get().output.confirmed) if VARIANTS else []
+
+
+def samples_of_run(wildcards):
+    """Return all samples and their cards; where a screening decides which there are, only once it has."""
+    confirmed = load_config(Path(checkpoints.select_candidates.get().output.confirmed)) if VARIANTS else RUN
+    return [f"{RESULTS}/samples/{file}" for file in files_of_cells(confirmed)]
+
+
 def method_samples(wildcards):
-    """Return the method's samples at all scales, with all seeds and for all targets."""
-    return [file for file in SAMPLES if file.startswith(f"{RESULTS}/samples/{wildcards.method}/")]
+    """Return the method's samples and their cards at all scales, with all seeds and for all targets."""
+    return [file for file in samples_of_run(wildcards) if file.startswith(f"{RESULTS}/samples/{wildcards.method}/")]
 
 
 def scoring_guides(wildcards):
@@ -74,8 +97,16 @@ def extractor_files(wildcards):
     return extractor_weights(wildcards)
 
 
+def all_cores():
+    """Return all cores that Snakemake was given; one where jobs are sent elsewhere."""
+    return workflow.resource_settings.cores or 1
+
+
 def page_inputs(wildcards):
     """Return the files that a page reads: tables of this run, tables of the runs beside it, and samples."""
     page = PAGES[wildcards.page]
     beside = BESIDE if "beside" in page.asked_by else []
-    return [f"{RESULTS}/{file.name}" for file in page.reads] + beside + (SAMPLES if page.samples else [])
+    tables = [f"{RESULTS}/{file.name}" for file in page.reads if file.belongs_to(RUN)]
+    screened = [f"{SCREENING}/{file}" for file in SCREENED_FILES if METRICS in page.reads]
+    evidence = EVIDENCE if page.verdicts else []
+    return tables + screened + beside + evidence + (samples_of_run(wildcards) if page.samples else [])

@@ -22,24 +22,25 @@ rule score_samples:
         mem_mb=METRICS_MEM_MB,
         runtime=240,
     params:
-        config=RUN_CONFIG,
+        config=CONFIRMED_CONFIG,
         settings=scoring_settings,
         data=DATA,
         checkpoints=CHECKPOINTS,
         weights=WEIGHTS,
         samples=RESULTS / "samples",
+        folder=RESULTS / "scores",
     message:
         "Scoring {wildcards.method}"
     shell:
         "nonrobust-guidance score-samples --config {params.config} --method {wildcards.method} --data {params.data}"
-        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples} --output {output.table}"
+        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples} --output {params.folder}"
         " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule gather_scores:
     input:
-        expand(rules.score_samples.output, method=METHODS),
-        SAMPLE_CARDS,
+        samples_of_run,
+        scores=expand(rules.score_samples.output, method=METHODS),
     output:
         table=table(tables.METRICS),
         provenance=f"{RESULTS}/provenance.csv",
@@ -54,7 +55,7 @@ rule gather_scores:
         mem_mb=500,
         runtime=10,
     params:
-        config=RUN_CONFIG,
+        config=CONFIRMED_CONFIG,
         order=list(METHODS),
         folder=RESULTS / "scores",
         samples=RESULTS / "samples",
@@ -67,7 +68,7 @@ rule gather_scores:
 
 rule measure_signatures:
     input:
-        SAMPLES,
+        samples_of_run,
         manifest=rules.prepare_data.output.manifest,
         arrays=rules.prepare_data.output.arrays,
         judge=f"{JUDGE}/config.json",
@@ -84,8 +85,8 @@ rule measure_signatures:
         mem_mb=3000,
         runtime=120,
     params:
-        config=RUN_CONFIG,
-        settings=signature_settings(),
+        config=CONFIRMED_CONFIG,
+        settings=lambda wildcards: signature_settings(RUN),
         data=DATA,
         checkpoints=CHECKPOINTS,
         samples=RESULTS / "samples",
@@ -95,6 +96,40 @@ rule measure_signatures:
         "nonrobust-guidance measure-signatures --config {params.config} --data {params.data}"
         " --checkpoints {params.checkpoints} --samples {params.samples} --output {output.signatures}"
         " --factors {output.factors} --threads {threads} 2>&1 | tee {log} >&2"
+
+
+rule compare_methods:
+    input:
+        samples_of_run,
+        inceptions=INCEPTION_FILES,
+        references=expand(rules.measure_references.output, extractor=RUN.metrics.extractors),
+        manifest=rules.prepare_data.output.manifest,
+        arrays=rules.prepare_data.output.arrays,
+        classifiers=classifier_files(RUN.classifiers),
+        metrics=rules.gather_scores.output.table,
+    output:
+        table(tables.COMPARISONS),
+    log:
+        f"{RESULTS}/logs/compare_methods.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/compare_methods.tsv"
+    threads: 1
+    resources:
+        mem_mb=METRICS_MEM_MB,
+        runtime=240,
+    params:
+        config=CONFIRMED_CONFIG,
+        settings=comparison_settings,
+        data=DATA,
+        checkpoints=CHECKPOINTS,
+        weights=WEIGHTS,
+        samples=RESULTS / "samples",
+    message:
+        "Comparing every pair of methods"
+    shell:
+        "nonrobust-guidance compare-methods --config {params.config} --data {params.data}"
+        " --checkpoints {params.checkpoints} --weights {params.weights} --samples {params.samples}"
+        " --metrics {input.metrics} --output {output} --threads {threads} 2>&1 | tee {log} >&2"
 
 
 # Needs no data and no model, so it runs while models train.

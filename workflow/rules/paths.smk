@@ -3,7 +3,7 @@ import os
 from pathlib import Path
 
 from nonrobust_guidance.config import sample_files
-from nonrobust_guidance.metrics import tables
+from nonrobust_guidance.metrics import screening, tables
 
 # The folders are Path objects because rules take them as params: snakemake --lint refuses a string there that is the
 # beginning of an input or output, for the sake of jobs without a shared file system. The jobs here share one.
@@ -21,9 +21,11 @@ RESULTS = Path("results", RUN.run)
 MODEL_CONFIG = f"{DATA}/config.yaml"
 RUN_CONFIG = f"{RESULTS}/config.yaml"
 
-SAMPLES = [f"{RESULTS}/samples/{file}" for file in sample_files(RUN)]
-SAMPLE_CARDS = [f"{os.path.splitext(file)[0]}.json" for file in SAMPLES]
-TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key]
+TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key and file.belongs_to(RUN)]
+# The screening's results, and the run that is left when it has chosen. Without a screening that is the run itself.
+SCREENING = RESULTS / screening.FOLDER
+SCREENING_CONFIG = f"{SCREENING}/config.yaml"
+CONFIRMED_CONFIG = f"{RESULTS}/confirmed.yaml" if VARIANTS else RUN_CONFIG
 
 
 # A training and a fetch make the same files, so the functions below serve for both.
@@ -41,8 +43,14 @@ def classifier_files(names):
 
 
 def drawn_files(folder, targets):
-    """Return the files of samples and their cards that one job draws."""
+    """Return the files of samples and their cards of a cell, or of a shard of it."""
     return [f"{folder}/{target}.{kind}" for target in targets for kind in ("npy", "json")]
+
+
+def files_of_cells(run, methods=None):
+    """Return the files of samples of a run, or of some of its methods, and their cards, in the folder of samples."""
+    files = [os.path.splitext(file)[0] for file in sample_files(run) if not methods or file.split("/")[0] in methods]
+    return [f"{file}.{kind}" for file in files for kind in ("npy", "json")]
 
 
 def table(file):

@@ -1,6 +1,36 @@
 import os
 
+from nonrobust_guidance.metrics import tables
+from nonrobust_guidance.metrics.tables import DECIDED_FROM
+
 NOTEBOOKS = os.path.relpath(f"{workflow.basedir}/notebooks")
+
+
+rule decide_claims:
+    input:
+        [f"{RESULTS}/{file.name}" for file in DECIDED_FROM],
+        [f"{SCREENING}/{file}" for file in SCREENED_FILES],
+    output:
+        table(tables.CLAIMS),
+    log:
+        f"{RESULTS}/logs/decide_claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/decide_claims.tsv"
+    # Takes seconds, less than waiting in a queue.
+    localrule: True
+    threads: 1
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        config=RUN_CONFIG,
+        settings=RUN.recorded(),
+        results=RESULTS,
+    message:
+        "Deciding the paper's claims"
+    shell:
+        "nonrobust-guidance decide-claims --config {params.config} --results {params.results} --output {output}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 rule render_page:
@@ -33,6 +63,7 @@ rule render_index:
     input:
         expand(rules.render_page.output, page=PAGES),
         TABLES,
+        EVIDENCE,
     output:
         report(f"{RESULTS}/report/index.html", caption="../report/index.rst", category="Report"),
     log:

@@ -1,8 +1,12 @@
 CELL = f"{RESULTS}/samples/{{method}}/scale-{{scale}}/seed-{{seed}}"
+CELLS = [CELL.replace("{seed}", str(seed)) for seed in RUN.sampling.seeds]
 SHARD = f"{RESULTS}/shards/{{method}}/scale-{{scale}}/seed-{{seed}}/{{start}}-{{stop}}"
 TARGETS = list(RUN.sampling.targets)
 SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method.num_samples > SHARD_SIZE}
 WHOLE = METHODS.keys() - SHARDED
+
+
+# A job draws with every seed, for a process takes seconds to start; sampling.shard_size spreads cells over jobs.
 
 
 rule draw_samples:
@@ -10,34 +14,35 @@ rule draw_samples:
         diffusion_files(),
         guide_files,
     output:
-        drawn_files(CELL, TARGETS),
+        [drawn_files(cell, TARGETS) for cell in CELLS],
     log:
-        f"{RESULTS}/logs/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.log",
+        f"{RESULTS}/logs/draw_samples/{{method}}_scale-{{scale}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/draw_samples/{{method}}_scale-{{scale}}_seed-{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/draw_samples/{{method}}_scale-{{scale}}.tsv"
     wildcard_constraints:
-        method=one_of(WHOLE & {*GUIDED}),
+        method=one_of(WHOLE & {*TARGETED}),
     threads: 1
     resources:
         mem_mb=2000,
         runtime=120,
     params:
-        config=RUN_CONFIG,
+        config=CONFIRMED_CONFIG,
         settings=drawing_settings,
         checkpoints=CHECKPOINTS,
-        folder=CELL,
-        shard="",
+        folder=RESULTS / "samples",
+        method="{method}",
+        part=f"--seed {' '.join(map(str, RUN.sampling.seeds))}",
     message:
-        "Drawing {wildcards.method} at scale {wildcards.scale} with seed {wildcards.seed}"
+        "Drawing {wildcards.method} at scale {wildcards.scale}"
     shell:
-        "nonrobust-guidance draw-samples --config {params.config} --method {wildcards.method}"
-        " --scale {wildcards.scale} --seed {wildcards.seed} --checkpoints {params.checkpoints}"
-        " --output {params.folder} {params.shard} --threads {threads} 2>&1 | tee {log} >&2"
+        "nonrobust-guidance draw-samples --config {params.config} --method {params.method}"
+        " --scale {wildcards.scale} {params.part} --checkpoints {params.checkpoints} --output {params.folder}"
+        " --threads {threads} 2>&1 | tee {log} >&2"
 
 
 use rule draw_samples as draw_unguided_samples with:
     output:
-        drawn_files(CELL, ["any"]),
+        [drawn_files(cell, ["any"]) for cell in CELLS],
     wildcard_constraints:
         method=one_of(WHOLE & {*UNGUIDED}),
 
@@ -54,10 +59,10 @@ use rule draw_samples as draw_shard with:
     benchmark:
         f"{RESULTS}/benchmarks/draw_shard/{{method}}_scale-{{scale}}_seed-{{seed}}_{{start}}-{{stop}}.tsv"
     wildcard_constraints:
-        method=one_of(SHARDED & {*GUIDED}),
+        method=one_of(SHARDED & {*TARGETED}),
     params:
-        folder=SHARD,
-        shard="--shard {start}-{stop}",
+        folder=RESULTS / "shards",
+        part="--seed {seed} --shard {start}-{stop}",
     message:
         "Drawing samples {wildcards.start} to {wildcards.stop} of {wildcards.method} at scale {wildcards.scale} with seed"
         " {wildcards.seed}"

@@ -1,5 +1,8 @@
 # The settings that a job's result depends on: Snakemake runs the job again when they change, and only then. They are the
 # very values that the job's function is given, without what changes no result.
+from pathlib import Path
+
+from nonrobust_guidance.config import load_config
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
 from nonrobust_guidance.sampling.settings import Chain
@@ -14,9 +17,21 @@ def fetching_settings(wildcards):
     return [RUN.classifiers[wildcards.classifier].recorded(), list(dataset.classes), dataset.image_size]
 
 
+def methods_now():
+    """Return the methods as a screening has left them; until then, and without a screening, as the run has them."""
+    confirmed = Path(CONFIRMED_CONFIG)
+    return load_config(confirmed).sampling.methods if VARIANTS and confirmed.is_file() else METHODS
+
+
 def drawing_settings(wildcards):
     """Return all but the scales, which are jobs of their own."""
-    method = METHODS[wildcards.method].recorded()
+    method = methods_now()[wildcards.method].recorded()
+    return CHAIN | {key: value for key, value in method.items() if key != "scales"}
+
+
+def screening_settings(wildcards):
+    """Return the same of a candidate of the screening."""
+    method = SCREENED.sampling.methods[wildcards.candidate].recorded()
     return CHAIN | {key: value for key, value in method.items() if key != "scales"}
 
 
@@ -27,7 +42,7 @@ def scoring_guide(wildcards):
 
 def scoring_settings(wildcards):
     """Return what the scores of a method and the rows' names depend on; an unguided one is shown to a guide too."""
-    scoring, method = RUN.metrics.part(Scoring).recorded(), METHODS[wildcards.method].recorded()
+    scoring, method = RUN.metrics.part(Scoring).recorded(), methods_now()[wildcards.method].recorded()
     cells = {"targets": list(RUN.sampling.targets), "seeds": list(RUN.sampling.seeds)}
     return scoring | cells | method | {"guide": scoring_guide(wildcards)}
 
@@ -45,16 +60,31 @@ def sensitivity_settings():
 
 def trajectory_settings(wildcards):
     """Return what the trajectories depend on; of the method's scales it is the middle one."""
-    sampling, method = RUN.sampling, METHODS[wildcards.method].recorded()
+    sampling, method = RUN.sampling, methods_now()[wildcards.method].recorded()
     own = {key: value for key, value in method.items() if key != "num_samples"}
     own["scales"] = middle_scale(method["scales"])
     return [RUN.metrics.trajectories.recorded(), BOOTSTRAP, CHAIN, own, sampling.targets[0], sampling.seeds[0]]
 
 
-def signature_settings():
-    """Return what the failure signatures and the rows' names depend on."""
-    methods = {name: method.recorded() for name, method in METHODS.items()}
-    return [RUN.metrics.judge, BOOTSTRAP, RUN.metrics.signatures.recorded(), methods, list(RUN.sampling.targets)]
+def signature_settings(run):
+    """Return what the failure signatures of a run or of its screening, and the rows' names, depend on."""
+    methods = methods_now() if run is RUN else run.sampling.methods
+    methods = {name: method.recorded() for name, method in methods.items()}
+    return [run.metrics.judge, BOOTSTRAP, run.metrics.signatures.recorded(), methods, list(run.sampling.targets)]
+
+
+def cost_settings(wildcards):
+    """Return what the cost depends on; nothing where the run does not ask for it."""
+    asked = RUN.metrics.cost
+    methods = {name: method.recorded() for name, method in methods_now().items()}
+    return asked and [asked.recorded(), CHAIN, methods, list(RUN.sampling.targets), RUN.sampling.seeds[0]]
+
+
+def comparison_settings(wildcards):
+    """Return what the comparisons and the rows' names depend on."""
+    methods = {name: method.recorded() for name, method in methods_now().items()}
+    cells = {"targets": list(RUN.sampling.targets), "seeds": list(RUN.sampling.seeds)}
+    return RUN.metrics.part(Scoring).recorded() | cells | methods
 
 
 def page_settings(wildcards):

@@ -84,3 +84,5 @@ onstart:
         end_what_predecessors_left()
     write_config(RUN.part(Models), Path(MODEL_CONFIG))
     write_config(RUN, Path(RUN_CONFIG))
+    if VARIANTS:
+        write_config(SCREENED, Path(SCREENING_CONFIG))

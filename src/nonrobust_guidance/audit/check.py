@@ -22,15 +22,15 @@ from nonrobust_guidance.audit.tracked import committed, require_commit
 from nonrobust_guidance.csv_files import read_texts
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import CELL, COMPARED
 from nonrobust_guidance.report.pages.index import render_index
+from nonrobust_guidance.report.settings import Reported
 
 AUDIT_FILE = "audit.csv"
 REMEDY = "make this run"
 
 
-def audit(run: Measured, results_folder: Path, published_folder: Path) -> None:
+def audit(run: Reported, results_folder: Path, published_folder: Path) -> None:
     """Check every file, compare every row with the last commit's, and write ``audit.csv`` and the report's audit page.
 
     Prints a line for each cell.
@@ -45,10 +45,11 @@ def audit(run: Measured, results_folder: Path, published_folder: Path) -> None:
     """
     require_commit()
     changed = list(find_changed(run, results_folder, published_folder))
-    before = {name: published_table(published_folder / name) for name in COMPARED}
-    after = {name: read_texts(results_folder / name, REMEDY) for name in COMPARED}
+    names = [name for name, file in COMPARED.items() if file.belongs_to(run)]
+    before = {name: published_table(published_folder / name) for name in names}
+    after = {name: read_texts(results_folder / name, REMEDY) for name in names}
     widening = widening_for(count_intervals(before.values()))
-    compared = [row for name in COMPARED for row in compare_tables(name, before[name], after[name], widening)]
+    compared = [row for name in names for row in compare_tables(name, before[name], after[name], widening)]
     write_atomically(
         results_folder / AUDIT_FILE, lambda path: pd.DataFrame(map(as_row, compared)).to_csv(path, index=False)
     )

@@ -16,10 +16,13 @@ from statistics import NormalDist
 import pandas as pd
 
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, difference, wilson_interval
-from nonrobust_guidance.metrics.tables import COMPARED
+from nonrobust_guidance.metrics.tables import COMPARED, UNDECIDED
 
 EXACT = ("n", "reference_n")
 """Counts that the configuration and the data fix."""
+DECIDED_BY = ("test", "one", "other", "verdict")
+"""Columns of the claims that say which number decided, and how."""
+OPEN_ENDS = {"inf", "-inf"}
 ROUNDING_OF_INTERVAL = 0.05
 ROUNDING_OF_NUMBER = 1e-3
 
@@ -87,13 +90,27 @@ def rows(table: pd.DataFrame) -> list[dict[str, str]]:
 def compare_rows(
     name: str, key: tuple[str, ...], published: Mapping[str, str], fresh: Mapping[str, str], widening: float
 ) -> Compared:
-    """Return the comparison of a row: that of its column that agrees least, of several the first."""
+    """Return the comparison of a row: that of its column that agrees least, of several the first.
+
+    Of two verdicts that are not the same, or rest on other numbers, it is that of the verdicts.
+    """
+    if "verdict" in published and any(published.get(column) != fresh.get(column) for column in DECIDED_BY):
+        # Another number decides, or how: the two rows have only their verdicts to compare.
+        agreement = max(Agreement.INTERVAL, compare_verdicts(published["verdict"], fresh.get("verdict", "")))
+        return Compared(name, key, agreement, "verdict", published["verdict"], fresh.get("verdict", ""))
     worst = Compared(name, key, Agreement.BIT_EQUAL)
     for column in dict.fromkeys([*published, *fresh]):
         agreement = compare_column(column, published, fresh, widening)
         if agreement > worst.agreement:
             worst = Compared(name, key, agreement, column, published.get(column, ""), fresh.get(column, ""))
     return worst
+
+
+def compare_verdicts(published: str, fresh: str) -> Agreement:
+    """Return how far two verdicts agree: another draw of as many samples may well leave undecided what one decides."""
+    if published == fresh:
+        return Agreement.BIT_EQUAL
+    return Agreement.INTERVAL if UNDECIDED in (published, fresh) else Agreement.DIFFERENT
 
 
 def compare_column(
@@ -111,6 +128,9 @@ def compare_column(
         return Agreement.DIFFERENT
     if before == after:
         return Agreement.BIT_EQUAL
+    if column.endswith(("_low", "_high")) and {before, after} & OPEN_ENDS:
+        # A ratio whose denominator is just, or just not, told apart from zero: its value is compared all the same.
+        return Agreement.INTERVAL
     a, b = number(before), number(after)
     if a is None or b is None or column in EXACT or column.endswith(tuple(f"_{count}" for count in EXACT[1:])):
         return Agreement.DIFFERENT

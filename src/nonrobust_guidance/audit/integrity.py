@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from nonrobust_guidance.audit.record import SUMMARY
@@ -24,7 +24,7 @@ def find_changed(run: Measured, results_folder: Path, published_folder: Path) ->
         results_folder: of the run.
         published_folder: what git holds of it.
     """
-    yield from changed_published(published_folder)
+    yield from changed_published(published_folder, [file.name for file in PUBLISHED if file.belongs_to(run)])
     data = Path("data", run.dataset.name)
     yield from changed_tracked()
     yield from changed_arrays(data)
@@ -41,14 +41,14 @@ def changed_tracked() -> Iterator[str]:
             yield _sentence(file.path, f"the committed {DATA_FILE} says")
 
 
-def changed_published(folder: Path) -> Iterator[str]:
+def changed_published(folder: Path, names: Iterable[str]) -> Iterator[str]:
     """Yield the published tables that ``dvc.lock`` does not vouch for: those of the last commit, and those here."""
     for where, lock, read in (
         (" of the last commit", committed(LOCK_FILE), committed),
         ("", read_file(LOCK_FILE), read_file),
     ):
         locked = {file.path: file.md5 for file in locked_files(lock, folder)}
-        for path in (folder / name for name in (*(file.name for file in PUBLISHED), SUMMARY)):
+        for path in (folder / name for name in (*names, SUMMARY)):
             content = read(path.as_posix())
             if content is None:
                 yield f"{path}{where} is missing: nothing is published of this run; see docs/audit.md"

@@ -47,7 +47,7 @@ def render_audit(run: str, compared: Sequence[Compared], changed: Sequence[str],
         list_html(changed) or paragraph_html("All data, checkpoints, samples, scores and tables are as recorded."),
         "<h2>Numbers</h2>",
         table_html(counts(compared)),
-        *(part for name in COMPARED for part in (heading_html(name), table_of(name, compared))),
+        *(part for name in tables_in(compared) for part in (heading_html(name), table_of(name, compared))),
     ]
     footer = '<a href="index.html">All of this run</a>.'
     page = page_html(f"{run}: audit", "\n".join(body), footer)
@@ -58,9 +58,14 @@ def counts(compared: Sequence[Compared]) -> list[dict[str, str]]:
     """Return how many rows of each table agree how far, with what that means."""
     found = Counter((row.table, row.agreement) for row in compared)
     return [
-        {"agreement": str(level), **{name: str(found[name, level]) for name in COMPARED}, "meaning": meaning}
+        {"agreement": str(level), **{name: str(found[name, level]) for name in tables_in(compared)}, "meaning": meaning}
         for level, meaning in MEANING.items()
     ]
+
+
+def tables_in(compared: Sequence[Compared]) -> list[str]:
+    """Return the names of the compared tables in order."""
+    return list(dict.fromkeys(row.table for row in compared))
 
 
 def table_of(name: str, compared: Sequence[Compared]) -> str:

@@ -155,7 +155,7 @@ def marked(path: Path, recorded: str) -> str:
 def records_of_jobs(cell: Cell, results_folder: Path) -> Sequence[Path]:
     """Return the logs and benchmarks of the jobs that drew and scored a cell, those that are there."""
     name = cell.method.name
-    stems = [f"draw_samples/{name}_scale-{cell.scale:g}_seed-{cell.seed}", f"score_samples/{name}"]
+    stems = [f"draw_samples/{name}_scale-{cell.scale:g}", f"score_samples/{name}"]
     files = [
         results_folder / kind / f"{stem}{suffix}"
         for stem in stems

@@ -13,7 +13,6 @@ from pydantic import ValidationError
 from nonrobust_guidance.config.run import Models, Run
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.sampling.settings import Guided
 from nonrobust_guidance.settings import sentence_of
 from nonrobust_guidance.settings.mistakes import WrongTypeError
 from nonrobust_guidance.yaml_files import parse_yaml, read_yaml, write_yaml
@@ -115,5 +114,5 @@ def sample_files(run: Measured) -> list[str]:
         for name, method in run.sampling.methods.items()
         for scale in method.drawn_scales
         for seed in run.sampling.seeds
-        for target in (run.sampling.targets if isinstance(method, Guided) else ["any"])
+        for target in (run.sampling.targets if method.classifier else ["any"])
     ]

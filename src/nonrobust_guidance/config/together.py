@@ -11,6 +11,7 @@ from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.networks import JUDGE
 from nonrobust_guidance.models.settings import Models, UNet
 from nonrobust_guidance.report.settings import Report
+from nonrobust_guidance.sampling.settings import Rejected
 from nonrobust_guidance.settings import instead
 from nonrobust_guidance.settings.types import LETTERS
 from nonrobust_guidance.yaml_files import quoted
@@ -140,8 +141,11 @@ def _check_sampling(run: Measured) -> None:
             f"sampling.targets[{i}] is {quoted(target)}, which is no class of the dataset; {instead(target, classes)}",
         )
     guides = [name for name, classifier in run.classifiers.items() if not classifier.is_judge]
-    for name, method in sampling.guided.items():
-        key, guide = f"sampling.methods.{name}.classifier", method.classifier
+    for name, method in sampling.methods.items():
+        rejected = ".reject" if isinstance(method, Rejected) else ""
+        key, guide = f"sampling.methods.{name}{rejected}.classifier", method.classifier
+        if guide is None:
+            continue
         _require(
             guide in run.classifiers,
             f"{key} is {quoted(guide)}, which is none of the classifiers; {instead(guide, guides)}",

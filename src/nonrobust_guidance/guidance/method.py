@@ -369,8 +369,8 @@ def infinite_where(gradient: Tensor, objective: Tensor) -> Tensor:
 
     A ReLU or a clamp on the way back may have made a zero of it.
     """
-    wrong = ~objective.isfinite()
-    return gradient.masked_fill(wrong.reshape(-1, 1, 1, 1), math.inf) if bool(wrong.any()) else gradient
+    # Whether there is one is not asked, for the answer would have to wait for the GPU.
+    return gradient.masked_fill(~objective.isfinite().reshape(-1, 1, 1, 1), math.inf)
 
 
 def remedy_for(gradient: Tensor, seen: Tensor, strength_field: str) -> str:

@@ -63,7 +63,9 @@ def target_objective(logits: Tensor, target: Tensor, objective: str | Objective)
         wrong = int(target[(target < 0) | (target >= num_classes)][0])
         raise ValueError(f"Target {wrong} is none of the classifier's {num_classes} classes, 0 to {num_classes - 1}.")
     function = OBJECTIVES[objective] if isinstance(objective, str) else objective
-    value = function(logits.reshape(batch) if binary else logits, target.to(logits.device))
+    from nonrobust_guidance.devices import onto
+
+    value = function(logits.reshape(batch) if binary else logits, onto(target, logits.device))
     if value.shape != (batch,):
         raise ValueError(f"The objective returned {tuple(value.shape)} for {batch} samples; it must return ({batch},).")
     return value

@@ -6,6 +6,8 @@ import math
 
 from torch import Tensor
 
+from nonrobust_guidance.devices import in_float64
+
 
 def within_trust_region(guided: Tensor, unguided: Tensor, bound: float) -> Tensor:
     """Return the guided state with each sample brought to within a bound of the unguided one.
@@ -18,7 +20,7 @@ def within_trust_region(guided: Tensor, unguided: Tensor, bound: float) -> Tenso
         bound: on the root mean square of their difference over C, H and W, at least 0.
     """
     shift = guided - unguided
-    size = shift.double().square().flatten(1).mean(dim=1).sqrt().to(shift.dtype).reshape(-1, 1, 1, 1)
+    size = in_float64(shift).square().flatten(1).mean(dim=1).sqrt().to(shift).reshape(-1, 1, 1, 1)
     shortened = unguided + shift * (bound / size.where(size > 0, 1.0))
     return shortened.where(size > bound, guided)
 

@@ -10,10 +10,13 @@ from typing import get_args
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import Identity
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.sampling.settings import Guided, Plan, Unguided
+from nonrobust_guidance.sampling.settings import Guided, Plan, Rejected, Unguided
+from nonrobust_guidance.sampling.settings import Method as Entry
 from nonrobust_guidance.settings import Choice
 
 ANY_TARGET = "any"
+REJECTION = "rejection"
+"""What stands in `Method.at` for samples that a classifier picks rather than guides."""
 REAL, REAL_JUDGED = "real", "real_judged"
 """What factors.csv has in place of a method: test images with their true factors, and with those the judge sees."""
 
@@ -24,15 +27,16 @@ class Method:
 
     Attributes:
         name: its key in the configuration.
-        classifier: name of the guiding classifier; empty for unguided sampling.
+        classifier: name of the classifier that guides, or that picks samples; empty for unguided sampling.
         robust: whether that classifier was trained on noised images.
         at: what it classifies and what is differentiated: xt, x0 or x0_detached; of another guidance than the
-            paper's, its name.
+            paper's, its name; of rejection, ``REJECTION``.
         stabilizer: such as ``ema(beta=0.9)``, chained ones joined by " + ".
         objective: log_prob or logit.
         scales: of the guidance; 0 alone for unguided sampling.
         trust_radius: of the bound on its steps; None without.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
+        own_terms: whether its sampler, steps or trust radius are others than the run's.
     """
 
     name: str
@@ -44,16 +48,22 @@ class Method:
     scales: tuple[float, ...]
     trust_radius: float | None = None
     sampler: str = ""
+    own_terms: bool = False
 
     @property
     def guided(self) -> bool:
-        """Whether a classifier guides."""
-        return bool(self.classifier)
+        """Whether a classifier guides its steps."""
+        return not self.unguided and self.at != REJECTION
+
+    @property
+    def unguided(self) -> bool:
+        """Whether no classifier has a part in it, so that its samples are the same for every target."""
+        return not self.classifier
 
     @property
     def as_in_paper(self) -> bool:
-        """Whether it guides as the paper's methods do: by their guidance, with the run's sampler, without a bound."""
-        return self.at in get_args(At) and self.trust_radius is None and not self.sampler
+        """Whether it guides by the paper's guidance, with the run's own sampler, steps and trust radius."""
+        return self.at in get_args(At) and not self.own_terms
 
 
 @dataclass(frozen=True)
@@ -67,7 +77,7 @@ class Cell:
 
     def path(self, samples_folder: Path) -> Path:
         """Return the file; unguided samples are the same for every target."""
-        name = self.target if self.method.guided else ANY_TARGET
+        name = ANY_TARGET if self.method.unguided else self.target
         return samples_folder / self.method.name / f"scale-{self.scale:g}" / f"seed-{self.seed}" / f"{name}.npy"
 
 
@@ -108,16 +118,26 @@ def guides_of(run: Measured, checkpoints: Path) -> dict[str, Path]:
     return {name: checkpoints / name for name in run.classifiers if name != run.metrics.judge}
 
 
-def _method(name: str, entry: Guided | Unguided, plan: Plan) -> Method:
+def _method(name: str, entry: Entry, plan: Plan) -> Method:
     chain, own = plan.sampling, entry.sampler
     # The run's eta is for the run's sampler alone.
     sampler = "" if own is None or (own == chain.sampler and chain.eta == 0) else _describe(own)
+    own_terms = bool(sampler) or entry.steps != chain.steps
     if isinstance(entry, Unguided):
-        return Method(name, "", False, "", "", "", (0.0,), sampler=sampler)
-    robust, scales = plan.classifiers[entry.classifier].noised, tuple(float(scale) for scale in entry.scales)
+        return Method(name, "", False, "", "", "", (0.0,), sampler=sampler, own_terms=own_terms)
+    robust = plan.classifiers[entry.classifier].noised
+    if isinstance(entry, Rejected):
+        return Method(
+            *(name, entry.classifier, robust, REJECTION, "", "", (0.0,)), sampler=sampler, own_terms=own_terms
+        )
+    own_terms = own_terms or entry.trust_radius != chain.trust_radius
+    scales = tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    return Method(name, entry.classifier, robust, at, stabilizer, entry.objective, scales, entry.trust_radius, sampler)
+    return Method(
+        *(name, entry.classifier, robust, at, stabilizer, entry.objective, scales),
+        *(entry.trust_radius, sampler, own_terms),
+    )
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

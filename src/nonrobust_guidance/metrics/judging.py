@@ -28,7 +28,7 @@ def probabilities_of(classifier: nn.Module, x: Tensor) -> Tensor:
 
     A classifier with a single logit is a binary one, and that the logit of its class 1.
     """
-    logits = classifier(x.to(device_of(classifier))).double().cpu()
+    logits = classifier(x.to(device_of(classifier))).cpu().double()
     if logits.ndim == 1 or logits.shape[1] == 1:
         p = logits.reshape(-1).sigmoid()
         return torch.stack([1 - p, p], dim=1)

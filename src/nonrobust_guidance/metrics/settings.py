@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import Field
 
 from nonrobust_guidance.models.settings import Models
 from nonrobust_guidance.sampling.settings import Plan
-from nonrobust_guidance.settings import Settings
+from nonrobust_guidance.settings import Settings, absent
 from nonrobust_guidance.settings.types import DIFFERENT, Length, Number, Seed, Several, Words
 
 
@@ -42,6 +42,18 @@ class Signatures(Settings):
 
     num_rows: Length = 1000
     """Samples of a cell listed in factors.csv."""
+
+
+class Cost(Settings):
+    """Of what a method's samples cost, measured.
+
+    Whole chains are timed. One of 400 steps takes minutes for 64 images, so a run of many such may do with one round.
+    """
+
+    rounds: Annotated[int, Number(whole=True, least=1, most=1000)] = 3
+    """In each of them every method draws one batch."""
+    batch_size: Annotated[int, Number(whole=True, least=1, most=10_000)] = 64
+    """Images of a batch; a multiple of what the networks see at a time, 32 images of 32 x 32, wastes no passes."""
 
 
 class GroundTruth(Settings):
@@ -84,6 +96,7 @@ class Metrics(NoiseAccuracy, Scoring):
     sensitivity: Sensitivity = Sensitivity()
     trajectories: Trajectories = Trajectories()
     signatures: Signatures = Signatures()
+    cost: Cost | None = absent("What the samples of each method cost; left out, it is not measured.")
 
 
 class Measured(Models, Plan, Protocol):
@@ -106,4 +119,9 @@ class Measured(Models, Plan, Protocol):
 
     def resolved(self) -> dict[str, Any]:
         """Return all of it in values that YAML has."""
+        ...
+
+    @classmethod
+    def model_validate(cls, obj: Any, /) -> Self:
+        """Return the run that such values say, checked."""
         ...

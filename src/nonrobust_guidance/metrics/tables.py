@@ -6,11 +6,20 @@ shows under a table is in workflow/report, under the table's name, or else what 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 CELL = ("method", "scale", "target", "seed")
 ENDS = ("", "_low", "_high")
 """What follows a number's name in the names of its column and of those of its interval's ends."""
+ALL_TARGETS = "all targets"
+"""What a row about all of a run's targets together has in place of one."""
+COUNTS = ("both", "one", "other", "neither")
+"""Of pairs of samples: how many both methods, the one alone, the other alone or neither delivered."""
+SUPPORTED = "supported"
+NOT_SUPPORTED = "not supported"
+UNDECIDED = "undecided at this n"
+NOT_TESTED = "not tested"
+"""The verdicts."""
 QUANTITIES = ("cosine", "norm", "cosine_stabilized", "norm_stabilized", "survival", "survival_raw")
 """What is measured of the gradients along a trajectory."""
 
@@ -30,6 +39,8 @@ class ResultFile(NamedTuple):
         required: further columns that the report relies on in every run; settings may add others.
         published: whether git and DVC hold it for a published run.
         compared: whether an audit compares its rows with the published ones.
+        asked_by: section of the run file, such as ``sampling.search``, without which a run has no such file; empty for
+            what every run has.
         measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
             called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
             beside the run's other tables. Empty for what has a command of its own.
@@ -41,12 +52,20 @@ class ResultFile(NamedTuple):
     required: tuple[str, ...] = ()
     published: bool = True
     compared: bool = True
+    asked_by: str = ""
     measured_by: str = ""
 
     @property
     def columns(self) -> list[str]:
         """All columns that a reader relies on."""
         return [*self.key, *self.required]
+
+    def belongs_to(self, run: object) -> bool:
+        """Say whether a run has it."""
+        part: Any = run
+        for key in self.asked_by.split(".") if self.asked_by else ():
+            part = getattr(part, key)
+        return part is not None
 
 
 METRICS = ResultFile(
@@ -104,6 +123,30 @@ FACTORS = ResultFile(
     # It is the largest, and nothing in it has an interval.
     published=False,
 )
+SELECTION = ResultFile(
+    "selection.csv",
+    "which scale of each method was chosen on the samples of the screening, and why",
+    ("method", "candidate", "scale"),
+    ("changes", "n", "accuracy", "accuracy_low", "accuracy_high", "distance", "chosen", "why"),
+    asked_by="sampling.search",
+)
+COMPARISONS = ResultFile(
+    "comparisons.csv",
+    "every pair of methods, each at its chosen scale: differences of accuracy and distance on the same noise",
+    ("one", "other", "target"),
+    (
+        *("one_scale", "other_scale", "n", "cell_n", "seeds", "guide"),
+        *(f"{count}_{judge}" for judge in ("heldout", "self") for count in COUNTS),
+        *with_ends("accuracy_heldout_difference", "accuracy_self_difference"),
+        *("accuracy_heldout_p", "accuracy_self_p"),
+    ),
+)
+CLAIMS = ResultFile(
+    "claims.csv",
+    "the verdict on each of the paper's claims: what was tested, its number with the interval, p-values and n",
+    ("claim", "target"),
+    ("test", "one", "other", *with_ends("value"), "threshold", "n", "seeds", "p", "p_adjusted", "needed", "verdict"),
+)
 GROUND_TRUTH = ResultFile(
     "ground_truth.csv",
     "how close every method comes on mixtures of Gaussians and what variance it keeps, and how often each posterior is "
@@ -116,11 +159,29 @@ GROUND_TRUTH = ResultFile(
 GROUND_TRUTH_DRAWN = ResultFile(
     "ground_truth.npz", "samples of these methods, and what the posteriors say over the plane", published=False
 )
+COST = ResultFile(
+    "cost.csv",
+    "what samples of each method cost: seconds, and passes through the networks",
+    ("method",),
+    (
+        *("scale", "steps", "seconds", "seconds_least", "seconds_most", "cpu_seconds", "attempts"),
+        *(f"{network}_{way}" for network in ("unet", "classifier") for way in ("forward", "backward")),
+        *("rounds", "batch_size", "threads", "device", "processor"),
+    ),
+    # Seconds differ by machine; passes do not, but stand beside them.
+    compared=False,
+    measured_by="metrics.cost.table:measure_cost",
+    asked_by="metrics.cost",
+)
 
 RESULT_FILES = (
-    *(METRICS, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    *(METRICS, SELECTION, PROVENANCE, MODELS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+    COST,
+    *(COMPARISONS, CLAIMS),
     *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
 """In the order of a reader."""
+DECIDED_FROM = (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS, COMPARISONS)
+"""What the claims are decided from."""
 PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from nonrobust_guidance.devices import in_float64
 from nonrobust_guidance.models.ensemble import mean_logits
 from nonrobust_guidance.models.logits import CompositeClassifier, classify, in_training_mode
 
@@ -83,8 +84,8 @@ def shifted(side: int, fraction: float, z: Tensor) -> Tensor:
     The shift is a whole number of pixels, each from ``-floor(fraction side)`` to ``floor(fraction side)`` as likely.
     """
     farthest = math.floor(fraction * side)
-    uniform = torch.special.ndtr(z.double())
-    pixels = (uniform * (2 * farthest + 1)).floor().clamp(max=2 * farthest).long() - farthest  # (B,)
+    uniform = torch.special.ndtr(in_float64(z))
+    pixels = (uniform * (2 * farthest + 1)).floor().clamp(max=2 * farthest).long().to(z.device) - farthest  # (B,)
     return (torch.arange(side, device=z.device) - pixels[:, None]).clamp(0, side - 1)
 
 

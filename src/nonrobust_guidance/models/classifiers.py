@@ -28,7 +28,7 @@ from nonrobust_guidance.models.origins import TrainedClassifier
 from nonrobust_guidance.models.preprocessing import Preprocessed, preprocess
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.settings import Classifier
-from nonrobust_guidance.models.training import HISTORY_FILE, Objective, train, write_history
+from nonrobust_guidance.models.training import HISTORY_FILE, Objective, seeded, train, write_history
 from nonrobust_guidance.models.weights import load_torchvision_classifier, require_logits
 from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
@@ -117,8 +117,7 @@ def train_classifier(
         "input_size": settings.input_size or split.images.shape[1],
         "noised": settings.noised,
     }
-    with torch.random.fork_rng():
-        torch.manual_seed(settings.training.seed)
+    with seeded(settings.training.seed):
         model = build_from_card(card)
     if settings.uses is not None:
         require_logits_of(model, len(split.classes), split.images.shape[1], settings.uses)
@@ -196,7 +195,7 @@ def require_logits_of(model: nn.Module, num_classes: int, image_size: int, chose
         raise UserError(f"{where} has no weights to train; give it some")
     model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng():
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
             logits = model(torch.zeros(2, 3, image_size, image_size))
     except ValueError as error:
         raise UserError(f"{where} cannot be trained: {str(error).rstrip('.')}") from None

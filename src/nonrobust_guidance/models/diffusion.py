@@ -21,7 +21,7 @@ from nonrobust_guidance.models.images import add_noise, to_unit_range
 from nonrobust_guidance.models.origins import TrainedDiffusion
 from nonrobust_guidance.models.resuming import clear_state
 from nonrobust_guidance.models.settings import UNet
-from nonrobust_guidance.models.training import HISTORY_FILE, train, write_history
+from nonrobust_guidance.models.training import HISTORY_FILE, seeded, train, write_history
 from nonrobust_guidance.records.trainings import identify, is_trained, write_checkpoint_card
 from nonrobust_guidance.schedule import Schedule
 
@@ -43,8 +43,7 @@ def build_unet(settings: UNet, image_size: int, seed: int) -> UNet2DModel:
     """
     channels = settings.block_out_channels
     attention = [level in settings.attention_levels for level in range(len(channels))]
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         return UNet2DModel(
             sample_size=image_size,
             in_channels=3,

@@ -18,8 +18,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocessed(CompositeClassifier):
     """A classifier of images in [-1, 1] behind a differentiable resizing and normalization of its input.
 
-    A network of torchvision gets the images channels last, a third faster on a CPU, forward and backward. Others get
-    them as view() takes them, which networks of anybody may use.
+    On a CPU a network of torchvision gets the images channels last, a third faster there, forward and backward. Others
+    get them as view() takes them, which networks of anybody may use.
     """
 
     mean: Tensor | None
@@ -36,7 +36,6 @@ class Preprocessed(CompositeClassifier):
         super().__init__()
         self.network, self.size = network, size
         self.of_torchvision = type(network).__module__.startswith("torchvision.models.")
-        self.layout = torch.channels_last if self.of_torchvision else torch.contiguous_format
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("std", std, persistent=False)
         self.noise_conditional = bool(getattr(network, "noise_conditional", False))
@@ -59,7 +58,9 @@ class Preprocessed(CompositeClassifier):
             raise ValueError(
                 f"The images have {x.shape[1]} channels, and mean and std {len(self.mean)}; make them equal."
             )
-        return classify(self.network, x, *t, layout=self.layout, noise=noise)
+        channels_last = self.of_torchvision and x.device.type == "cpu"
+        layout = torch.channels_last if channels_last else torch.contiguous_format
+        return classify(self.network, x, *t, layout=layout, noise=noise)
 
     def _resize(self, x: Tensor) -> Tensor:
         if self.size is None or tuple(x.shape[-2:]) == self.size:

@@ -87,7 +87,8 @@ class TrainingState:
             return {key.removeprefix(f"{name}/"): t for key, t in tensors.items() if key.startswith(f"{name}/")}
 
         model.load_state_dict(part("model"))
-        average.update(part("average"))
+        for key, tensor in part("average").items():
+            average[key] = tensor.to(average[key].device)  # the file is read onto the CPU
         moments: dict[int, dict[str, Tensor]] = {}
         for key, tensor in part("optimizer").items():
             index, _, field = key.partition(".")

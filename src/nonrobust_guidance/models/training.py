@@ -16,6 +16,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from nonrobust_guidance.devices import onto
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.models.resuming import TrainingState, stop_signals
@@ -95,7 +96,7 @@ def train(
     average = {key: value.clone() for key, value in network.state_dict().items()} if decay else {}
     state = TrainingState(folder / STATE_FILE, training or settings.recorded())
     start, history, unreported = state.restore(network, optimizer, average)
-    losses = [torch.tensor(loss) for loss in unreported]
+    losses = [torch.tensor(loss, device=accelerator.device) for loss in unreported]
     model, stepper = accelerator.prepare(network, optimizer)
     stopping = settings.early_stopping if validate else None
     epoch = objective.num_examples // size
@@ -107,7 +108,7 @@ def train(
             for group in stepper.param_groups:
                 group["lr"] = rate
             stepper.zero_grad(set_to_none=True)
-            with step_randomness(settings.seed, step) as generator:
+            with step_randomness(settings.seed, step, accelerator.device) as generator:
                 batch = objective.batch(batch_indices(step, objective.num_examples, settings), generator)
                 parts = parts_of(batch, accelerator.process_index, accelerator.num_processes, accumulation)
                 loss = accumulate_gradient(accelerator, model, objective, parts, settings.precision)
@@ -115,10 +116,13 @@ def train(
             stepper.step()
             if decay:
                 update_average(average, network, min(decay, (1 + step) / (10 + step)))
-            # One decision of all processes, for one that went on alone would wait for the others forever.
-            told = torch.tensor(float(told_to_stop()), device=loss.device)
-            loss, told = accelerator.reduce(torch.stack([loss, told]), "mean") if not alone else (loss, told)
-            losses.append(loss.cpu())
+            told = told_to_stop()
+            if not alone:
+                # One decision of all processes, for one that went on alone would wait for the others forever.
+                share = torch.tensor(float(told), device=loss.device)
+                loss, share = accelerator.reduce(torch.stack([loss, share]), "mean")
+                told = bool(share)
+            losses.append(loss)  # on its device: to read it now, the GPU would have to finish the step first
             validating = validate is not None and stopping and (step + 1) % epoch == 0
             if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps or validating:
                 mean = torch.stack(losses).mean().item()
@@ -132,7 +136,7 @@ def train(
                 if has_converged(history, stopping.min_epochs, stopping.min_gain):
                     bar.close()
                     break
-            is_told = bool(told) and step + 1 < steps
+            is_told = told and step + 1 < steps
             if is_main and step + 1 < steps and (is_told or (step + 1) % settings.checkpoint_every == 0):
                 state.save(step + 1, history, [loss.item() for loss in losses], network, optimizer, average)
             if is_told:
@@ -173,7 +177,7 @@ def accumulate_gradient(
         meeting = contextlib.nullcontext() if number == len(parts) else accelerator.no_sync(model)
         with meeting:
             with autocast(precision, accelerator.device):
-                losses = objective.losses(model, *(tensor.to(accelerator.device) for tensor in part))
+                losses = objective.losses(model, *(onto(tensor, accelerator.device) for tensor in part))
             loss = losses.mean() / len(parts)
             accelerator.backward(loss)
         total += loss.detach()
@@ -204,11 +208,25 @@ def batch_indices(step: int, num_examples: int, settings: Training) -> np.ndarra
 
 
 @contextlib.contextmanager
-def step_randomness(seed: int, step: int) -> Iterator[torch.Generator]:
-    """Yield the generator of a step, and seed the global one, which dropout reads, for the time of the step."""
+def seeded(seed: int) -> Iterator[None]:
+    """Within, what torch draws on the CPU, such as initial weights, follows from the seed; no GPU is started for it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def step_randomness(seed: int, step: int, device: torch.device = CPU) -> Iterator[torch.Generator]:
+    """Yield the generator of a step, and seed the global ones, which dropout reads, for the time of the step.
+
+    Args:
+        seed: of the training.
+        step: counted from 0.
+        device: where the network is trained; the process starts no other GPU.
+    """
     digest = hashlib.blake2b(f"{seed}/{step}".encode(), digest_size=7).digest()
     number = int.from_bytes(digest, "big")
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(number)
         yield torch.Generator().manual_seed(number + 1)
 

@@ -23,6 +23,7 @@ def what_was_run(results: Results) -> list[Row]:
         **{f"classifier {name}": describe_classifier(entry) for name, entry in run.classifiers.items()},
         "sampling": f"{sampling.sampler.label}, {sampling.steps} steps, {sampling.num_samples} images a cell, seeds "
         f"{', '.join(map(str, sampling.seeds))}, targets {listed(results.targets)}",
+        "chosen by": describe_search(results),
         "judged by": f"{metrics.judge}, which guides no method; distances in features of {listed(features)}, "
         f"{metrics.bootstrap.resamples} bootstrap resamples",
         "cells": f"{len(results.metrics)} rows in metrics.csv, of {count_images(results)} images",
@@ -31,6 +32,17 @@ def what_was_run(results: Results) -> list[Row]:
         "commit": environment.commit(),
     }
     return [{"what": what, "value": value} for what, value in facts.items() if value]
+
+
+def describe_search(results: Results) -> str:
+    """Return how the scales were chosen; an empty text where nothing was to be chosen before the samples were drawn."""
+    if results.screening is None:
+        return ""
+    screened = results.screening.run.sampling
+    return (
+        f"screening: every scale of a method on {screened.num_samples} images for each target, seed "
+        f"{screened.seeds[0]}; the numbers of this report are of fresh images, curves over scales of the screening's"
+    )
 
 
 def count_images(results: Results) -> int:

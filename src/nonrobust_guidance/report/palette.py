@@ -36,4 +36,4 @@ def method_markers(methods: Sequence[Method]) -> dict[str, str]:
 
 def _assign(methods: Sequence[Method], values: Sequence[str], unguided: str) -> dict[str, str]:
     following = cycle(values)
-    return {method.name: next(following) if method.guided else unguided for method in methods}
+    return {method.name: unguided if method.unguided else next(following) for method in methods}

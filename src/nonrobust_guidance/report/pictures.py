@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.report.page import PARTS
 from nonrobust_guidance.report.palette import method_colours
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results
 from nonrobust_guidance.report.templates import part
 from nonrobust_guidance.report.wording import method_labels, percent
 
@@ -66,7 +67,7 @@ def scales_side_by_side(results: Results, target: str, count: int = 5) -> list[l
 
 def unguided_samples(results: Results, count: int = 96, columns: int = 16) -> list[Strip]:
     """Return the first unguided samples in rows."""
-    outcomes = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
+    outcomes = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if outcome.method.unguided]
     if not outcomes:
         return []
     images = results.samples_of(outcomes[0], results.targets[0])[:count]

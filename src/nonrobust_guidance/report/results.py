@@ -14,22 +14,28 @@ from numpy.typing import NDArray
 from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import Cell, Method, list_methods
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.screening import FOLDER, screening_of, variants
+from nonrobust_guidance.metrics.selection import confirmed
 from nonrobust_guidance.metrics.settings import Measured, Scoring
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
 from nonrobust_guidance.metrics.tables import (
+    ALL_TARGETS,
+    COMPARISONS,
     FACTORS,
     METRICS,
     NOISE_ACCURACY,
+    SELECTION,
     SENSITIVITY,
     SIGNATURES,
     TRAJECTORIES,
     ResultFile,
+    with_ends,
 )
+from nonrobust_guidance.report.comparisons import Pair, find_pair
 from nonrobust_guidance.sampling.files import load_samples
-
-ALL_TARGETS = "all targets"
 
 
 @dataclass(frozen=True)
@@ -67,20 +73,34 @@ class Results:
     folder: Path
     metrics: pd.DataFrame
     noise: pd.DataFrame
+    screening: Results | None = None
+    """Of the candidates among which each method's own was chosen; None where nothing was to be chosen."""
 
     @classmethod
     def read(cls, run: Measured, folder: Path) -> Results:
-        """Read the tables of a results folder.
+        """Read the tables of a results folder, and those of its screening if the run has one.
 
         Raises:
             UserError: if one is missing, no such table, or lacks a cell of the configuration.
         """
+        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
+        if not variants(run):
+            return cls._read(run, folder, noise)
+        screening = cls._read(screening_of(run), folder / FOLDER, noise)
+        return cls._read(confirmed(run, folder / SELECTION.name), folder, noise, screening)
+
+    @classmethod
+    def _read(cls, run: Measured, folder: Path, noise: pd.DataFrame, screening: Results | None = None) -> Results:
         distances = [column for space in list_spaces(run.metrics) for column in space.columns]
         metrics = read_table(folder / METRICS.name, [*METRICS.columns, *distances])
-        noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
-        results = cls(run, folder, metrics, noise)
+        results = cls(run, folder, metrics, noise, screening)
         _ = results.outcomes  # so that what is missing is missed here
         return results
+
+    @property
+    def over_scales(self) -> Results:
+        """The results that have every scale of a method: the screening's, or else these."""
+        return self.screening or self
 
     @cached_property
     def methods(self) -> list[Method]:
@@ -89,8 +109,8 @@ class Results:
 
     @property
     def unguided(self) -> list[Method]:
-        """The methods that no classifier guides."""
-        return [method for method in self.methods if not method.guided]
+        """The methods in which no classifier has a part."""
+        return [method for method in self.methods if method.unguided]
 
     @property
     def targets(self) -> list[str]:
@@ -140,14 +160,31 @@ class Results:
         """The factors of single samples and of real images; None where the run has no such table."""
         return self._read_further(FACTORS)
 
+    @cached_property
+    def comparisons(self) -> pd.DataFrame | None:
+        """Every pair of methods, sample by sample; None where the run has no such table."""
+        distances = [space.conditional for space in list_spaces(self.run.metrics)]
+        compared = [f"{distance}_{name}" for distance in distances for name in ("one", "other", "difference")]
+        return self._read_further(COMPARISONS, with_ends(*compared))
+
+    def compare(self, one: Outcome, other: Outcome) -> Pair | None:
+        """Return the pair of two methods for the target of an outcome; None where the run has not compared them."""
+        return find_pair(self.comparisons, one.method.name, other.method.name, one.target)
+
+    @cached_property
+    def chosen(self) -> dict[str, float]:
+        """The scale that each method is compared by, by its name."""
+        outcomes = self.outcomes_of(ALL_TARGETS)
+        return {m.name: best([o for o in outcomes if o.method.name == m.name]).scale for m in self.methods}
+
     def select(self, table: pd.DataFrame, method: Method, scale: float, targets: Sequence[str]) -> pd.DataFrame:
         """Return a table's rows of a method at a scale, toward any of the targets."""
         chosen = (table["method"] == method.name) & np.isclose(table["scale"], scale) & table["target"].isin(targets)
         return table[chosen]
 
-    def _read_further(self, file: ResultFile) -> pd.DataFrame | None:
+    def _read_further(self, file: ResultFile, columns: Sequence[str] = ()) -> pd.DataFrame | None:
         path = self.folder / file.name
-        table = read_columns(path, file.columns) if path.is_file() else None
+        table = read_columns(path, [*file.columns, *columns]) if path.is_file() else None
         return None if table is None or table.empty else table
 
     def samples_of(self, outcome: Outcome, target: str) -> NDArray[np.uint8]:
@@ -181,22 +218,6 @@ class Results:
 def conditional_distance(scoring: Scoring) -> str:
     """Return the column that holds the report's distance to real images of the target class."""
     return list_spaces(scoring)[0].conditional
-
-
-def best(outcomes: Sequence[Outcome]) -> Outcome:
-    """Return the outcome to compare a method by.
-
-    Of those whose held-out accuracy is not told apart from the highest one's (its interval reaches into that one's),
-    the one with the lowest conditional distance.
-
-    Raises:
-        ValueError: if there are none.
-    """
-    if not outcomes:
-        raise ValueError("There is no best of no outcomes.")
-    top = max(outcomes, key=lambda outcome: outcome.accuracy.value)
-    level = [outcome for outcome in outcomes if outcome.accuracy.high >= top.accuracy.low]
-    return min(level, key=lambda outcome: outcome.distance.value)
 
 
 def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:

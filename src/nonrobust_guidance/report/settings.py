@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Protocol
 
-from nonrobust_guidance.metrics.settings import GroundTruth
+from nonrobust_guidance.metrics.settings import GroundTruth, Measured
 from nonrobust_guidance.settings import Settings
+from nonrobust_guidance.settings.base import absent
 from nonrobust_guidance.settings.types import DIFFERENT, Name, Words
 
 
@@ -16,4 +17,16 @@ class Report(Settings):
     """Guided methods; the ablation page holds those that differ from one in a single setting against it."""
     beside: Annotated[tuple[Name, ...], DIFFERENT] = ()
     """Other runs of the same data set, whose results the ablation page shows beside this one's."""
+    evidence: Name | None = absent(
+        "A run under published/ on the paper's own protocol, whose verdicts stand beside these."
+    )
     ground_truth: GroundTruth = GroundTruth()
+
+
+class Reported(Measured, Protocol):
+    """What reporting reads of a run; `config.Run` is one."""
+
+    @property
+    def report(self) -> Report:
+        """What is shown."""
+        ...

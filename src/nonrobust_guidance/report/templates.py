@@ -9,8 +9,11 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
 from nonrobust_guidance.report import wording
 
+DECISIONS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_TESTED)
+"""The verdicts, which a table shows in colour; an n may follow."""
 INTERVAL = re.compile(r"[-+\d.e%]+ \[[^\]]*\]")
 
 
@@ -42,6 +45,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     made.tests["interval"] = lambda text: bool(INTERVAL.fullmatch(text))
+    made.tests["verdict"] = lambda text: text.partition(",")[0] in DECISIONS
     for filling in (wording.percent, wording.points, wording.number, wording.quantity, wording.signed, wording.listed):
         made.filters[filling.__name__] = filling
     made.globals |= {"x_t": wording.X_T, "x0_hat": wording.X0_HAT}

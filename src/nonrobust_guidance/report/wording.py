@@ -71,19 +71,27 @@ def method_labels(plan: Plan) -> dict[str, str]:
 
     Where two would read the same, their names in the configuration follow in brackets.
     """
+    labels = families_of(plan)
+    shown = list(labels.values())
+    return {name: label if shown.count(label) == 1 else f"{label} ({name})" for name, label in labels.items()}
+
+
+def families_of(plan: Plan) -> dict[str, str]:
+    """Return the same without names in brackets, so that methods that differ in their steps alone read the same."""
     entries, labels = plan.sampling.guided, {}
     for method in list_methods(plan):
         sampler = [method.sampler] if method.sampler else []
-        if not method.guided:
-            labels[method.name] = ", ".join(["unguided", *sampler])
-            continue
-        chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
         family = "robust" if method.robust else "non-robust"
-        region = [f"trust region {method.trust_radius:g}"] if method.trust_radius is not None else []
-        at = AT.get(method.at, method.at)
-        labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *sampler])
-    shown = list(labels.values())
-    return {name: label if shown.count(label) == 1 else f"{label} ({name})" for name, label in labels.items()}
+        if method.unguided:
+            labels[method.name] = ", ".join(["unguided", *sampler])
+        elif not method.guided:
+            labels[method.name] = ", ".join([family, method.at, *sampler])
+        else:
+            chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
+            region = [f"trust region {method.trust_radius:g}"] if method.trust_radius is not None else []
+            at = AT.get(method.at, method.at)
+            labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *sampler])
+    return labels
 
 
 def stabilizer_labels(plan: Plan) -> dict[str, str]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from nonrobust_guidance.devices import choose_device
@@ -19,11 +21,17 @@ from nonrobust_guidance.models.classifiers import load_classifier
 from nonrobust_guidance.models.diffusion import load_diffusion
 from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import weights_hash, write_card
+from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.files import save_samples
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method
+from nonrobust_guidance.sampling.microbatches import Microbatch
+from nonrobust_guidance.sampling.rejection import Rejection
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected
 from nonrobust_guidance.sampling.trajectory import trajectory
+from nonrobust_guidance.schedule import Schedule
 
 UNGUIDED_TARGET = "any"
+Drawing = Callable[[range], Iterator[Tensor]]
+"""Draws the samples of these indices: yields their state, the last time as the images (B, C, H, W), in [-1, 1]."""
 PRECISIONS = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -57,10 +65,11 @@ def draw_samples(
         chain: of the run.
         targets: indices of the classes to guide toward, by their names; a method without a guide has none.
         diffusion: the diffusion model's checkpoint.
-        guide: that of the guiding classifier; None where there is none.
+        guide: that of the classifier that guides or picks; None where there is none.
         output_folder: where the files go, each written atomically.
         indices: the samples to draw, a shard of the cell; left out, all.
-        batch_size: samples at once, which changes none.
+        batch_size: samples at once, which changes none on a CPU, and on a GPU only within rounding. What does not fit
+            into a GPU's memory goes through the networks in batches of half the size, down to single images.
         device: as `choose_device` takes it.
 
     Raises:
@@ -69,41 +78,103 @@ def draw_samples(
     where = choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
     schedule = schedule.respaced(method.steps)
-    options = chain_options(chain, method)
-    origin = [diffusion]
-    guidances: dict[str, Guidance | None] = {UNGUIDED_TARGET: None}
-    if isinstance(method, Guided) and guide is not None:
-        origin.append(guide)
-        classifier = load_classifier(guide, where)
-        guidances = {target: method.make(classifier, label, scale) for target, label in targets.items()}
+    origin = [diffusion] if guide is None else [diffusion, guide]
+    classifier = None if guide is None else load_classifier(guide, where)
+    rows = rows_at_once(where, batch_size, method.num_samples)
+    drawings = {
+        target: drawing_of(method, scale, classifier, label, unet, schedule, seed, chain, rows)
+        for target, label in ({UNGUIDED_TARGET: 0} if guide is None else targets).items()
+    }
     indices = range(method.num_samples) if indices is None else indices
     batches = split_batches(indices, batch_size)
     own = {key: value for key, value in method.recorded().items() if key != "scales"}  # the cell has one of them
     relevant = {"method": own, "scale": scale, "seed": seed, **chain.recorded()}
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
     digest = fingerprint(relevant, inputs)
-    with tqdm(total=len(guidances) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
-        for target, guidance in guidances.items():
+    with tqdm(total=len(drawings) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
+        for target, draw in drawings.items():
             parts = Parts(output_folder / f".{target}.parts", digest)
             for batch in batches:
                 if parts.has(batch):
                     bar.update(len(schedule))
                     continue
-                steps = trajectory(
-                    unet, schedule, len(batch), seed, guidance=guidance, first_index=batch.start, **options
-                )
-                for step in steps:
-                    images = step.x
+                told = 0
+                for state in draw(batch):
+                    images, told = state, told + 1
                     bar.update()
+                bar.update(len(schedule) - told)  # of rejection, which yields its images alone
                 parts.save(batch, to_uint8(images))
             save_samples(output_folder / f"{target}.npy", [parts.load(batch) for batch in batches])
             write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], where.type)
             parts.clear()
 
 
+def drawing_of(
+    method: Method,
+    scale: float,
+    classifier: Callable[..., Any] | None,
+    target: int,
+    unet: Denoiser,
+    schedule: Schedule,
+    seed: int,
+    chain: Chain,
+    microbatch: Microbatch = "auto",
+) -> Drawing:
+    """Return what draws a method's samples of a class.
+
+    Args:
+        method: what it is.
+        scale: of the guidance.
+        classifier: that guides or picks; None for an unguided method.
+        target: index of the class, which an unguided method ignores.
+        unet: the network.
+        schedule: the levels, one reverse step each.
+        seed: of all noise.
+        chain: of the run.
+        microbatch: images that the networks see at a time, as `microbatch_size` takes it.
+    """
+    options = chain_options(chain, method) | {"microbatch": microbatch}
+    if isinstance(method, Rejected) and classifier is not None:
+        rejection = Rejection(classifier, target, method.reject.threshold)
+        return partial(pick_samples, rejection, method.reject.max_draws, unet, schedule, seed, options)
+    guidance = method.make(classifier, target, scale) if isinstance(method, Guided) and classifier is not None else None
+    return partial(follow_chain, guidance, unet, schedule, seed, options)
+
+
+def follow_chain(
+    guidance: Guidance | None, unet: Denoiser, schedule: Schedule, seed: int, options: Mapping[str, Any], batch: range
+) -> Iterator[Tensor]:
+    """Yield the state of a batch (B, C, H, W) after each step."""
+    for step in trajectory(unet, schedule, len(batch), seed, guidance=guidance, first_index=batch.start, **options):
+        yield step.x
+
+
+def pick_samples(
+    rejection: Rejection,
+    max_draws: int,
+    unet: Denoiser,
+    schedule: Schedule,
+    seed: int,
+    options: Mapping[str, Any],
+    batch: range,
+) -> Iterator[Tensor]:
+    """Yield the images of a batch (B, C, H, W) alone, for its attempts end at different times."""
+    found = rejection.sample(unet, schedule, len(batch), seed, max_draws=max_draws, first_index=batch.start, **options)
+    yield found.images
+
+
 def chain_options(chain: Chain, method: Method) -> dict[str, Any]:
     """Return what a run's chain, with this method, is to `trajectory`: sampler and autocast."""
     return {"sampler": chain.sampler_of(method), "autocast": PRECISIONS[chain.precision]}
+
+
+def rows_at_once(device: torch.device, batch_size: int, num_samples: int) -> Microbatch:
+    """Return the microbatch of a cell: one size for all of its batches and shards, short ones too.
+
+    So a sample's bits do not depend on how a cell is shared out over jobs, on a GPU either, where `microbatch_size`
+    leaves a batch whole.
+    """
+    return "auto" if device.type == "cpu" else min(batch_size, num_samples)
 
 
 def split_batches(indices: range, batch_size: int) -> list[range]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,7 @@ PIXELS = 32 * 32 * 32
 LARGEST = 32
 
 Microbatch = int | Literal["auto"] | None
+Found = TypeVar("Found")
 
 
 def microbatch_size(
@@ -49,7 +51,11 @@ def microbatch_size(
 
 
 class Microbatched:
-    """Denoiser and guidance, run on parts of exactly ``size`` images."""
+    """Denoiser and guidance, run on parts of exactly ``size`` images.
+
+    Where a part does not fit into a GPU's memory, it is run again in parts of half the size, down to single images, and
+    what follows is run in those too. The images are the same, up to how kernels of another shape round.
+    """
 
     def __init__(
         self,
@@ -63,16 +69,51 @@ class Microbatched:
         Raises:
             ValueError: if there are not as many targets as samples.
         """
-        self.network, self.guidance, self.size = network, guidance, size
-        targets = split_padded(guidance.targets(num_samples), size) if guidance else ()
-        self.parts = [replace(guidance, target=part) for part in targets] if guidance else []
+        self.network, self.guidance, self.num_samples = network, guidance, num_samples
+        self.split(size)
+
+    def split(self, size: int) -> None:
+        """Run parts of that many images from now on."""
+        self.size = size
+        targets = split_padded(self.guidance.targets(self.num_samples), size) if self.guidance else ()
+        self.parts = [replace(self.guidance, target=part) for part in targets] if self.guidance else []
 
     def predict(self, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return the denoiser's prediction for ``x_t`` (B, C, H, W)."""
-        return join_predictions([self.network(x, transition) for x in split_padded(x_t, self.size)], len(x_t))
+        """Return the denoiser's prediction for ``x_t`` (B, C, H, W).
+
+        Raises:
+            torch.OutOfMemoryError: if a single image does not fit.
+        """
+        return self._within_memory(lambda: self._predict(x_t, transition))
 
     def evaluate(self, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
-        """Return what guidance finds at ``x_t`` (B, C, H, W), for a step of the chain and the noise it asks for."""
+        """Return what guidance finds at ``x_t`` (B, C, H, W), for a step of the chain and the noise it asks for.
+
+        Raises:
+            torch.OutOfMemoryError: if a single image does not fit.
+        """
+        return self._within_memory(lambda: self._evaluate(x_t, step, draws))
+
+    def _within_memory(self, run: Callable[[], Found]) -> Found:
+        while True:
+            try:
+                return run()
+            except torch.OutOfMemoryError:
+                if self.size == 1:
+                    raise
+            # Only here, for the exception held on to all that the networks had filled the memory with.
+            torch.cuda.empty_cache()
+            warnings.warn(
+                f"The networks ran out of memory on batches of {self.size} and go on with {self.size // 2}.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+            self.split(self.size // 2)
+
+    def _predict(self, x_t: Tensor, transition: Transition) -> Prediction:
+        return join_predictions([self.network(x, transition) for x in split_padded(x_t, self.size)], len(x_t))
+
+    def _evaluate(self, x_t: Tensor, step: StepContext, draws: Draws) -> Climb:
         states, parts = split_padded(x_t, self.size), []
         smooth = [split_padded(z, self.size) for z in draws.smooth]
         augment = [split_padded(z, self.size) for z in draws.augment]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from nonrobust_guidance.devices import in_float64
 from nonrobust_guidance.guidance.gradients import require_evaluation_mode
 from nonrobust_guidance.guidance.method import Classifier, require_count, require_target, targets_of
 from nonrobust_guidance.guidance.objectives import target_objective
@@ -169,7 +170,7 @@ class Rejection:
         parts = []
         for x, target, *z in zip(*(split_padded(part, rows) for part in (images, targets, *augment)), strict=True):
             logits = classify(self.classifier, x, *([t] if told else []), noise=z)
-            parts.append(target_objective(logits.double(), target, "log_prob").exp())
+            parts.append(target_objective(in_float64(logits), target, "log_prob").exp())
         probabilities = join(parts, len(images))
         if not bool(probabilities.isfinite().all()):
             raise ValueError("The classifier's logits are not finite; check its weights and precision.")

@@ -8,9 +8,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
+from itertools import product
 from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
-from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
@@ -21,7 +22,7 @@ from nonrobust_guidance.guidance.stabilizers import STABILIZERS, Stabilizer, cha
 from nonrobust_guidance.models.settings import Classifier
 from nonrobust_guidance.sampling.samplers import SAMPLERS
 from nonrobust_guidance.sampling.samplers.sampler import Sampler
-from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, SettingError, Settings, absent, instead
+from nonrobust_guidance.settings import CARRIED_OUT, Choice, OneOf, SettingError, Settings, absent, instead, sentence_of
 from nonrobust_guidance.settings.base import FROM_RUN
 from nonrobust_guidance.settings.files import USES, USES_SHA256
 from nonrobust_guidance.settings.kinds import (
@@ -44,6 +45,7 @@ from nonrobust_guidance.settings.types import (
     Positive,
     Range,
     Seed,
+    Several,
     Words,
 )
 
@@ -84,6 +86,33 @@ class Unguided(Entry):
         return (0,)
 
 
+class Reject(Settings):
+    """Which unguided samples are kept."""
+
+    classifier: Words
+    """Name of the classifier that accepts them."""
+    threshold: Fraction = 0.5
+    """Least probability that it gives the target."""
+    max_draws: Count = 100
+    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
+
+
+class Rejected(Entry):
+    """A method that draws unguided samples until a classifier accepts one, see `Rejection`."""
+
+    reject: Reject
+
+    @property
+    def classifier(self) -> str:
+        """Name of the classifier."""
+        return self.reject.classifier
+
+    @property
+    def drawn_scales(self) -> tuple[float, ...]:
+        """The scales at which samples are drawn: 0 alone."""
+        return (0,)
+
+
 class Guided(Entry):
     """A method that a classifier guides; a section that extends this one has the fields of its guidance too."""
 
@@ -103,6 +132,9 @@ class Guided(Entry):
     on_nonfinite: Literal["raise", "skip"] = "raise"
     """Whether a gradient with a NaN or an infinity stops the job or counts as zero."""
     trust_radius: Positive | None = absent("Bounds how far guidance moves x in a step, in units of the step's noise.")
+    vary: dict[Words, Annotated[tuple[Any, ...], Field(min_length=1), DIFFERENT]] | None = absent(
+        "Further keys of the method to choose by sampling.search, each with the values to try."
+    )
 
     kind: ClassVar[type[Guidance]] = ClassifierGuidance
     """The class that guides."""
@@ -203,19 +235,21 @@ def _require_method(kind: type[Guidance], where: str) -> None:
 
 
 class OneMethod:
-    """Marks a field whose value is a method: unguided, or guided by one of `METHODS` or by a class of one's own."""
+    """Marks a field whose value is a method: unguided, rejection, or guided by one of `METHODS` or a file's class."""
 
-    def choose(self, raw: Any) -> Guided | Unguided:
+    def choose(self, raw: Any) -> Method:
         """Return the section.
 
         Raises:
             SettingError: if the guidance is unknown, or a file of one's own cannot be used.
             pydantic.ValidationError: if a key is unknown or missing, or a value is wrong.
         """
-        if isinstance(raw, Guided | Unguided):
+        if isinstance(raw, Guided | Unguided | Rejected):
             return raw
         if not isinstance(raw, Mapping):
             raise WrongTypeError(raw, "a mapping")
+        if "reject" in raw:
+            return Rejected.model_validate(raw)
         if raw.get("classifier") is None:
             for key in raw:
                 if key in _keys_of_guided() and key not in Unguided.model_fields:
@@ -243,7 +277,7 @@ class OneMethod:
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """Describe each kind of method."""
-        kinds = [schema_of_kind(Unguided, {}, handler)]
+        kinds = [schema_of_kind(section, {}, handler) for section in (Unguided, Rejected)]
         for name, kind in METHODS.items():
             named = {"guidance": name} if name != "classifier" else {}
             kinds.append(schema_of_kind(section_of_guidance(kind), named, handler))
@@ -255,7 +289,7 @@ def _keys_of_guided() -> frozenset[str]:
     return frozenset(key for kind in METHODS.values() for key in section_of_guidance(kind).model_fields)
 
 
-Method = Guided | Unguided
+Method = Guided | Unguided | Rejected
 
 
 class Chain(Settings):
@@ -283,6 +317,15 @@ class Chain(Settings):
         return self
 
 
+class Search(Settings):
+    """How a method's scale is chosen, and the keys that it varies: on few samples, by a seed that confirms nothing."""
+
+    num_samples: Several = 32
+    """Of each candidate, for each target."""
+    seed: Seed = 1000
+    """Of the screening's noise; the seeds of the run have to be others."""
+
+
 class Sampling(Chain):
     """What is drawn."""
 
@@ -298,6 +341,10 @@ class Sampling(Chain):
     targets: Annotated[tuple[Words, ...], Field(min_length=1), DIFFERENT]
     objective: Objective = "log_prob"
     """What is differentiated, the log-probability of the target or its raw logit."""
+    trust_radius: Positive | None = absent("Of the methods that name none themselves.")
+    search: Search | None = absent(
+        "Screens every scale of a method, and what it varies, on few samples; one goes on to fresh ones."
+    )
     methods: Annotated[dict[Identifier, Annotated[Method, OneMethod()]], Field(min_length=1)]
     """By name; the name is the samples' folder too."""
 
@@ -313,9 +360,10 @@ class Sampling(Chain):
         if not isinstance(raw, Mapping) or not isinstance(raw.get("methods"), Mapping):
             return raw
         common = {key: raw[key] for key in ("num_samples", "steps") if key in raw}
-        objective = {"objective": raw.get("objective", "log_prob")}
+        guided = {"objective": raw.get("objective", "log_prob")}
+        guided |= {key: raw[key] for key in ("trust_radius",) if key in raw}
         methods = {
-            name: {**common, **(objective if method.get("classifier") is not None else {}), **method}
+            name: {**common, **(guided if method.get("classifier") is not None else {}), **method}
             if isinstance(method, Mapping)
             else method
             for name, method in raw["methods"].items()
@@ -341,6 +389,29 @@ class Sampling(Chain):
                     f"{{section}}.methods.{name}; give a greater one",
                     "shard_size",
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _require_variants(self) -> Self:
+        """Check what is searched: that fresh samples are fresh, and that every variant is a method."""
+        if self.search and self.search.seed in self.seeds:
+            raise SettingError("is one of {section}.seeds, whose samples no choice may have seen", "search", "seed")
+        for name, method in self.guided.items():
+            if method.vary is None:
+                continue
+            where = ("methods", name, "vary")
+            if self.search is None:
+                raise SettingError("needs {section}.search, which chooses; add it, or remove vary", *where)
+            plain = {key: value for key, value in method.resolved().items() if key != "vary"}
+            for key in method.vary:
+                if key in ("scales", "num_samples", "vary"):
+                    raise SettingError(f"has {key}, which is no key to try values of; remove it", *where)
+            for values in product(*method.vary.values()):
+                changes = dict(zip(method.vary, values, strict=True))
+                try:
+                    OneMethod().choose({**plain, **changes})
+                except ValidationError as error:
+                    raise SettingError(f"has a value that cannot be used: {sentence_of(error)}", *where) from None
         return self
 
 

@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from nonrobust_guidance.devices import onto
 from nonrobust_guidance.guidance.gradients import require_no_inference_weights
 from nonrobust_guidance.guidance.method import Draws, Guidance, Move, StepContext
 from nonrobust_guidance.guidance.stabilizers import StabilizerStep, stabilize
@@ -119,7 +120,7 @@ def trajectory(
         if z.shape != (num_samples, *size):
             asked = ", ".join(map(repr, (k, *use)))
             raise ValueError(f"noise({asked}) is {tuple(z.shape)}; it must be {(num_samples, *size)}.")
-        return z.to(place, dtype)
+        return onto(z.to(dtype=dtype), place)
 
     clip = schedule.clip if clip is None else clip
     rows = microbatch_size(microbatch, denoiser, num_samples, size, place)

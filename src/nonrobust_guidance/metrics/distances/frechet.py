@@ -9,6 +9,7 @@ from statistics import NormalDist
 import numpy as np
 from numpy.typing import NDArray
 
+from nonrobust_guidance.metrics.statistics.estimates import Estimate
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, bootstrap_interval
 
 BOOTSTRAP_RANK = 256
@@ -84,9 +85,7 @@ def frechet_interval(
 def linear_interval(rows: Features, ours: Gaussian, reference: Gaussian, estimate: float) -> tuple[float, float]:
     """Return the 95% interval from the distance's derivative by each row's weight (the infinitesimal jackknife).
 
-    To first order a row x moves the distance by ``2 (m - m_r) . (x - m) + (x - m)^T (I - T) (x - m)`` over N, where
-    ``T = R (R C R)^(-1/2) R`` is the optimal transport between the two Gaussians; the standard error is the deviation
-    of that over ``sqrt(N)`` (Efron 1982). One eigendecomposition in place of hundreds; a random few of the rows do.
+    The standard error is the deviation of `influence_of` the rows over ``sqrt(N)`` (Efron 1982).
 
     Args:
         rows: (M, D), M at least 2.
@@ -94,15 +93,49 @@ def linear_interval(rows: Features, ours: Gaussian, reference: Gaussian, estimat
         reference: of the real images.
         estimate: the distance between the two.
     """
+    influence = influence_of(rows, ours, reference)
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * influence.std(ddof=1) / np.sqrt(ours.n)
+    return max(0.0, float(estimate - half)), float(estimate + half)
+
+
+def influence_of(rows: Features, ours: Gaussian, reference: Gaussian) -> NDArray[np.float64]:
+    """Return N times what each row (M, D) of N adds to the distance, to first order and but for a constant, (M,).
+
+    A row x moves it by ``2 (m - m_r) . (x - m) + (x - m)^T (I - T) (x - m)`` over N, where
+    ``T = R (R C R)^(-1/2) R`` is the optimal transport between the two Gaussians. One eigendecomposition in place of
+    hundreds; a random few of the rows do.
+    """
     centred = np.asarray(rows, dtype=np.float64) - ours.mean
     values, vectors = np.linalg.eigh(reference.root @ ours.covariance @ reference.root)
     # Directions in which the samples do not vary hold rounding errors alone.
     held = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
     onto = reference.root @ vectors[:, held] / values[held] ** 0.25  # (D, rank)
     influence = 2 * centred @ (ours.mean - reference.mean) + np.square(centred).sum(axis=1)
-    influence -= np.square(centred @ onto).sum(axis=1)
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * influence.std(ddof=1) / np.sqrt(ours.n)
-    return max(0.0, float(estimate - half)), float(estimate + half)
+    return influence - np.square(centred @ onto).sum(axis=1)
+
+
+def estimate_distance(
+    features: Features, ours: Gaussian, reference: Gaussian, resamples: int, rng: np.random.Generator
+) -> Estimate:
+    """Return the distance with how it moves with the rows, which is comparable to that of other rows of the same noise.
+
+    Rows are resampled, or their influence taken, where `frechet_interval` does so. Two calls with generators in the
+    same state and as many rows have the same resamples.
+
+    Args:
+        features: the rows (M, D) that were kept of the N samples.
+        ours: the Gaussian of all N.
+        reference: of the real images.
+        resamples: of the bootstrap, at least 2.
+        rng: draws them.
+    """
+    rows = np.asarray(features, dtype=np.float64)
+    value = frechet_distance(ours, reference)
+    if len(rows) < ours.n or min(rows.shape) > BOOTSTRAP_RANK:
+        return Estimate.of_influence(value, influence_of(rows, ours, reference), ours.n)
+    projected, drawn = rows @ reference.root, rng.integers(len(rows), size=(resamples, len(rows)))
+    replicates = np.array([_distance_of_projected(rows[i], projected[i], reference) for i in drawn])
+    return Estimate.of_replicates(value, replicates, len(rows))
 
 
 def _distance_of_projected(rows: Features, projected: Features, reference: Gaussian) -> float:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from nonrobust_guidance.data import load_split
-from nonrobust_guidance.devices import choose_device
+from nonrobust_guidance.devices import choose_device, in_float64
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.method import StepContext
@@ -230,4 +230,4 @@ def changes(noisier: Values, cleaner: Values, distance: NDArray[np.float64]) -> 
 
 def norms(x: Tensor) -> NDArray[np.float64]:
     """Return each row's Euclidean norm, (B,)."""
-    return x.double().flatten(1).norm(dim=1).cpu().numpy()
+    return in_float64(x).flatten(1).norm(dim=1).cpu().numpy()

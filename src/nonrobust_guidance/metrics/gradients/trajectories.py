@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from tqdm import tqdm
 
-from nonrobust_guidance.devices import choose_device
+from nonrobust_guidance.devices import choose_device, in_float64
 from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.guidance.stabilizers import direction_and_norm
 from nonrobust_guidance.metrics.cells import middle_scale
@@ -139,7 +139,7 @@ class GradientSequence:
         self, gradient: Tensor, strength: float
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Return the cosine with the gradient before, the norm, and the share of the shift that survives, (B,) each."""
-        gradient = gradient.double().flatten(1)  # (B, C * H * W)
+        gradient = in_float64(gradient).flatten(1)  # (B, C * H * W)
         direction, length = direction_and_norm(gradient)
         norm = length.flatten().cpu().numpy()
         cosine = np.full(len(norm), math.nan)

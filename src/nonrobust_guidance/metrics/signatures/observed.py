@@ -106,4 +106,4 @@ def require_judge(judge: object, folder: str, classes: Sequence[str], factors: S
 @torch.no_grad()
 def _judge(judge: Judge, images: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     logits, factors = judge.judge(to_unit_range(images).to(device_of(judge)))
-    return logits.argmax(dim=1).cpu().numpy(), factors.double().cpu().numpy()
+    return logits.argmax(dim=1).cpu().numpy(), factors.cpu().double().numpy()

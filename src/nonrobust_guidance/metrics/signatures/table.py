@@ -144,7 +144,7 @@ class SignatureMeter:
         fooled = self._fooled(guide, images, samples, label)
         accepted = samples.called_class(label)
         row = identify(cell) | {"n": len(images), "accepted_n": len(accepted.called)}
-        coloured = samples if cell.method.guided else accepted
+        coloured = accepted if cell.method.unguided else samples
         row |= compare_colours(coloured.colours, test.colours, real.colours, bootstrap)
         none, limit = len(self.classes), self.blank_contrast
         row |= share("fooled_share", fooled, self._fooled_of_real(guide, cell.target))

@@ -6,7 +6,7 @@ Numbers that share their noise differ by less than independent ones do, and thei
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
 from nonrobust_guidance.metrics.statistics.resampled import Statistic, critical_value, replicate
-from nonrobust_guidance.metrics.statistics.score import score_interval
+from nonrobust_guidance.metrics.statistics.score import score_interval, score_statistic
 
 Array = NDArray[np.float64]
 Outcomes = NDArray[np.bool_]
@@ -95,13 +95,29 @@ def share_difference(
     Raises:
         ValueError: if there are no strata, or weights or correlations do not fit them.
     """
+    estimates, variance = _estimates_of(strata)
+    return score_interval(estimates, variance, (-1.0, 1.0), weights, correlations, level)
+
+
+def share_difference_statistic(strata: Sequence[Pairs], correlations: Array | None = None) -> float:
+    """Return by how many standard errors under no difference the mean of `share_difference` lies above zero.
+
+    For one stratum it is the signed root of McNemar's statistic, without continuity correction.
+
+    Raises:
+        ValueError: if there are no strata, or correlations do not fit them.
+    """
+    estimates, variance = _estimates_of(strata)
+    return score_statistic(estimates, variance, (-1.0, 1.0), 0.0, correlations=correlations)
+
+
+def _estimates_of(strata: Sequence[Pairs]) -> tuple[Array, Callable[[Array], Array]]:
     n, one, other = (np.array([getattr(part, name) for part in strata], dtype=float) for name in ("n", "one", "other"))
-    estimates = np.array([part.difference for part in strata])
 
     def variance(delta: Array) -> Array:
         return variance_at(delta, n, one, other)
 
-    return score_interval(estimates, variance, (-1.0, 1.0), weights, correlations, level)
+    return np.array([part.difference for part in strata]), variance
 
 
 def variance_at(delta: Array, n: Array, one: Array, other: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 
@@ -43,12 +44,8 @@ def score_interval(
     Raises:
         ValueError: if there are no strata, or the weights or correlations are not those of K strata.
     """
-    count = len(estimates)
-    share = np.full(count, 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
-    between = np.eye(count) if correlations is None else correlations
-    if not count or share.shape != (count,) or between.shape != (count, count) or not np.all(share > 0):
-        raise ValueError(f"{count} strata, weights {share.shape} and correlations {between.shape} do not fit together.")
-    share, z = share / share.sum(), NormalDist().inv_cdf((1 + level) / 2)
+    share, between = _weigh(len(estimates), weights, correlations)
+    z = NormalDist().inv_cdf((1 + level) / 2)
     value = float(share @ estimates)
 
     def distance_to(sign: int) -> float:
@@ -66,6 +63,50 @@ def score_interval(
 
     low, high = value - distance_to(-1), value + distance_to(1)
     return Interval(value, max(bounds[0], low), min(bounds[1], high))
+
+
+def score_statistic(
+    estimates: Array,
+    variance: Callable[[Array], Array],
+    bounds: tuple[float, float],
+    threshold: float,
+    weights: Sequence[float] | None = None,
+    correlations: Array | None = None,
+) -> float:
+    """Return by how many of its standard errors at the threshold the weighted mean of K strata lies above it.
+
+    It is beyond z where `score_interval` of that z leaves out the threshold: every stratum is shifted by the same
+    amount. For one stratum and no difference it is the signed root of McNemar's statistic.
+
+    Args:
+        estimates: (K,).
+        variance: as `score_interval` takes it.
+        bounds: the least and the greatest value that a stratum can have.
+        threshold: what the mean is held against.
+        weights: of the strata; equal when left out.
+        correlations: between the strata's estimates (K, K); independent when left out.
+
+    Raises:
+        ValueError: if there are no strata, or the weights or correlations are not those of K strata.
+    """
+    share, between = _weigh(len(estimates), weights, correlations)
+    apart = float(share @ estimates) - threshold
+    errors = share * np.sqrt(variance(np.clip(estimates - apart, *bounds)).clip(min=0))
+    error = math.sqrt(max(0.0, float(errors @ between @ errors)))
+    return apart / error if error else math.copysign(math.inf, apart) if apart else 0.0
+
+
+def _weigh(count: int, weights: Sequence[float] | None, correlations: Array | None) -> tuple[Array, Array]:
+    """Return the shares of K strata in their mean, and the correlations between them.
+
+    Raises:
+        ValueError: if there are none, or either does not fit them.
+    """
+    share = np.full(count, 1.0) if weights is None else np.asarray(weights, dtype=np.float64)
+    between = np.eye(count) if correlations is None else correlations
+    if not count or share.shape != (count,) or between.shape != (count, count) or not np.all(share > 0):
+        raise ValueError(f"{count} strata, weights {share.shape} and correlations {between.shape} do not fit together.")
+    return share / share.sum(), between
 
 
 def mean_share(

@@ -1,6 +1,7 @@
 """The paper's eight claims: what each says, what decides it here, and what this run says of it; computed, never typed.
 
-Each method enters with its best scale (`results.best`), unless the test says otherwise.
+Each method enters with its chosen scale (`metrics.choice`), unless the test says otherwise. Methods are compared sample
+by sample, and the verdicts of a family hold together.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from nonrobust_guidance.metrics.tables import NOT_TESTED
 from nonrobust_guidance.report.claims.classifiers import MOST_LEVELS, under_noise, unstable_gradients
 from nonrobust_guidance.report.claims.guidance import (
     HIGH_ACCURACY,
@@ -18,7 +20,7 @@ from nonrobust_guidance.report.claims.guidance import (
     stabilizing_helps,
 )
 from nonrobust_guidance.report.claims.images import KEPT, degrades_without_stabilizing, diversity_is_kept
-from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, Verdict
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, Verdict, decide_together
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.templates import say
 
@@ -54,6 +56,8 @@ LIMITS = {
     "kept": f"{KEPT:g}",
 }
 """What the numbers are compared with, as the sentences say it."""
+ALL_IMAGES = "all images"
+"""What a claim about the classifiers alone has in place of a target."""
 CLAIMS = (
     Claim("under_noise", under_noise, by_target=False),
     Claim("unstable_gradients", unstable_gradients),
@@ -67,11 +71,23 @@ CLAIMS = (
 
 
 def decide_claims(results: Results) -> list[Verdict]:
-    """Return the verdict on each of the eight claims: over all targets first, then target by target."""
+    """Return the verdict on each of the eight claims: over all targets first, then target by target.
+
+    Those over all targets are decided together, and so are those of single targets.
+    """
     targets = [ALL_TARGETS, *results.targets] if len(results.targets) > 1 else results.targets
     groups = {target: Groups(results, target) for target in targets}
-    return [
-        Verdict(i, claim.text, claim.test, target if claim.by_target else "all images", *claim.decide(groups[target]))
-        for i, claim in enumerate(CLAIMS, start=1)
+    found = [
+        _undecided(number, claim, target, claim.decide(groups[target]))
+        for number, claim in enumerate(CLAIMS, start=1)
         for target in (targets if claim.by_target else targets[:1])
     ]
+    overall = [verdict for verdict in found if verdict.target in (targets[0], ALL_IMAGES)]
+    single = [verdict for verdict in found if verdict not in overall]
+    decided = {(v.number, v.target): v for family in (overall, single) for v in decide_together(family)}
+    return [decided[verdict.number, verdict.target] for verdict in found]
+
+
+def _undecided(number: int, claim: Claim, target: str, finding: Finding) -> Verdict:
+    about = target if claim.by_target else ALL_IMAGES
+    return Verdict(number, claim.text, claim.test, about, NOT_TESTED, finding.evidence, finding.tested)

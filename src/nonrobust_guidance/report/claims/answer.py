@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
-from nonrobust_guidance.report.claims.verdict import (
-    NOT_SUPPORTED,
-    NOT_TESTED,
-    SENTENCES,
-    SUPPORTED,
-    UNDECIDED,
-    Groups,
-    Verdict,
-)
-from nonrobust_guidance.report.results import ALL_TARGETS, Results, best
+from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
+from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORTED, UNDECIDED
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Groups, Verdict
+from nonrobust_guidance.report.results import ALL_TARGETS, Results
 from nonrobust_guidance.report.templates import say
-from nonrobust_guidance.report.wording import decimals_of, number
+from nonrobust_guidance.report.wording import decimals_of, percent
 
 
 def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
@@ -30,6 +25,11 @@ def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
     return say(SENTENCES, "counted", total=len(overall), counts=counts, comparison=comparison(results))
 
 
+def how_decided() -> str:
+    """Return how verdicts are come to, and that they hold together."""
+    return say(SENTENCES, "how_decided", level=f"{100 * LEVEL:.0f}%", alpha=f"{100 * (1 - LEVEL):.0f}%")
+
+
 def comparison(results: Results) -> str:
     """Return how the groups of methods compare, each at its best scale, over all targets."""
     groups = Groups(results, ALL_TARGETS)
@@ -37,15 +37,25 @@ def comparison(results: Results) -> str:
     found = {name: best(group) for name, group in guides.items() if group}
     if not found:
         return ""
-    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if not outcome.method.guided]
+    unguided = [outcome for outcome in results.outcomes_of(ALL_TARGETS) if outcome.method.unguided]
     real = max(outcome.real_distance for outcome in found.values())
     return say(
         SENTENCES,
         "comparison",
         targets=results.targets,
-        groups={name: outcome.accuracy for name, outcome in found.items()},
-        unguided=best(unguided).accuracy if unguided else None,
+        shares={name: share_of(outcome.accuracy) for name, outcome in found.items()},
+        unguided=share_of(best(unguided).accuracy) if unguided else None,
         features=list_spaces(results.run.metrics)[0].words,
-        distances=[number(outcome.distance) for outcome in found.values()],
-        real=f"{real:.{decimals_of(real)}f}",
+        distances={name: plain(outcome.distance.value) for name, outcome in found.items()},
+        real=plain(real),
     )
+
+
+def share_of(accuracy: Interval) -> str:
+    """Return a share without its interval, which stands in figure and tables."""
+    return percent(accuracy).partition(" ")[0]
+
+
+def plain(distance: float) -> str:
+    """Return a distance without its interval likewise."""
+    return f"{distance:.{decimals_of(distance)}f}"

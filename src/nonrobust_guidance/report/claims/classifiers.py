@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, mean_of
-from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, any_of, decide, missing, side
-from nonrobust_guidance.report.results import Outcome, Results, best
+from nonrobust_guidance.report.claims.verdict import RELATIVE_MARGIN, SENTENCES, Finding, Groups, missing, side
+from nonrobust_guidance.report.claims.weighing import Measure, Weighed, above, agreeing, all_of, any_of, below, most_of
+from nonrobust_guidance.report.results import Outcome, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X_T
 
@@ -22,38 +24,46 @@ CHANGES = ("ratio", "relative_change")
 
 
 class Evidence(NamedTuple):
-    """Evidence for a claim (1), against it (-1) or neither (0), in words."""
+    """What speaks for a claim and against it, and in words."""
 
-    sign: int
+    tested: Weighed
     words: str
 
 
 def under_noise(groups: Groups) -> Finding:
     """Decide whether there is a level at which the one has lost half of its lead over chance, and the other not.
 
-    Supported where at some level the non-robust classifier's interval on x_t lies below its mark, halfway from chance
-    to its own accuracy at the cleanest level, and the robust one's above its own. Not supported where there is none
-    and the non-robust one's lies above its mark wherever the robust one's does.
+    Supported where at some level the non-robust classifier's accuracy on x_t lies below its mark, halfway from chance
+    to its own accuracy at the cleanest level, and the robust one's above its own. Not supported where at every level
+    the robust one's lies below its mark or the non-robust one's above.
     """
     results, noise = groups.results, groups.results.noise
     robust, weak = (noise_curve(results, robust=kind) for kind in (True, False))
     levels = sorted(set(robust) & set(weak))
     if not levels:
         return missing("robust and non-robust classifier under noise")
-    first, chance = levels[0], 1 / max(2, len(results.classes))
-    robust_sides, weak_sides = (
-        {t: side(curve[t], (chance + curve[first].value) / 2) for t in levels} for curve in (robust, weak)
+    first, chance, n = levels[0], 1 / max(2, len(results.classes)), int(noise["n"].max())
+    marks = [(chance + curve[first].value) / 2 for curve in (robust, weak)]
+    kept = [t for t in levels if side(robust[t], marks[0]) > 0]
+    lost = [t for t in kept if side(weak[t], marks[1]) < 0]
+    tested = any_of(
+        [
+            all_of(
+                [
+                    above(Measure("accuracy", robust[t], marks[0], n, one="robust classifier")),
+                    below(Measure("accuracy", weak[t], marks[1], n, one="non-robust classifier")),
+                ]
+            )
+            for t in levels
+        ]
     )
-    kept = [t for t in levels if robust_sides[t] > 0]
-    lost = [t for t in kept if weak_sides[t] < 0]
-    sign = 1 if lost else -1 if kept and all(weak_sides[t] > 0 for t in kept) else 0
     shown = max(kept or levels, key=lambda t: robust[t].value - weak[t].value)
     words = say(
         SENTENCES,
         "under_noise",
         t=shown,
         num_steps=int(noise["t"].max()) + 1,
-        n=int(noise["n"].max()),
+        n=n,
         weak=weak[shown],
         robust=robust[shown],
         first=first,
@@ -63,7 +73,7 @@ def under_noise(groups: Groups) -> Finding:
         levels=len(levels),
         lost=len(lost),
     )
-    return Finding(decide(sign), words)
+    return Finding(tested, words)
 
 
 def noise_curve(results: Results, robust: bool) -> dict[int, Interval]:
@@ -94,10 +104,10 @@ def unstable_gradients(groups: Groups) -> Finding:
     Along the forward process and along guided trajectories, as far as the run has them: supported where one of them
     says so and neither the opposite.
     """
-    found = [sign for sign in (along_forward_process(groups), along_trajectories(groups)) if sign]
+    found = [part for part in (along_forward_process(groups), along_trajectories(groups)) if part]
     if not found:
         return missing(f"table of gradients of a robust and a non-robust classifier at {X_T}")
-    return Finding(decide(any_of(part.sign for part in found)), " ".join(part.words for part in found))
+    return Finding(agreeing([part.tested for part in found]), " ".join(part.words for part in found))
 
 
 def along_forward_process(groups: Groups) -> Evidence | None:
@@ -113,34 +123,48 @@ def along_forward_process(groups: Groups) -> Evidence | None:
     robust, weak = (rows_of_guide(groups.results, chosen, robust=kind) for kind in (True, False))
     if robust is None or weak is None:
         return None
-    found = [compare_levels(curve_of(weak, column), curve_of(robust, column), column) for column in CHANGES]
-    signs, parts = [part.sign for part in found if part], [part.words for part in found if part]
-    if not parts:
-        return None
     n = int(chosen["n"].max())
-    return Evidence(any_of(signs), say(SENTENCES, "along_forward_process", n=n, changes=parts))
+    found = [
+        part
+        for column in CHANGES
+        if (part := compare_levels(curve_of(weak, column), curve_of(robust, column), column, n)) is not None
+    ]
+    if not found:
+        return None
+    words = say(SENTENCES, "along_forward_process", n=n, changes=[part.words for part in found])
+    return Evidence(agreeing([part.tested for part in found]), words)
 
 
-def compare_levels(weak: Mapping[int, Interval], robust: Mapping[int, Interval], column: str) -> Evidence | None:
-    """Return whether the one is above the other at most levels, and in words; None where they share no level."""
+def compare_levels(
+    weak: Mapping[int, Interval], robust: Mapping[int, Interval], column: str, n: int
+) -> Evidence | None:
+    """Return whether the one is above the other at most levels, of n images; None where they share no level.
+
+    Both see the same images, and their difference is taken as if they were others, which makes its interval too wide.
+    """
     levels = sorted(set(robust) & set(weak))
     if not levels:
         return None
-    signs = [side(difference(weak[t], robust[t]), 0) for t in levels]
-    more, less, most = signs.count(1), signs.count(-1), MOST_LEVELS * len(levels)
+    apart = [difference(weak[t], robust[t]) for t in levels]
+    signs = [side(interval, 0) for interval in apart]
+    tested = []
+    for t, interval in zip(levels, apart, strict=True):
+        sides = ("non-robust classifier", "robust classifier")
+        measure = Measure(f"{column}_difference", interval, 0.0, n, 1, *sides)
+        tested.append(above(measure.within(RELATIVE_MARGIN * abs(robust[t].value))))
     middle = levels[len(levels) // 2]
     words = say(
         SENTENCES,
         "levels",
         column=column,
-        more=more,
-        less=less,
+        more=signs.count(1),
+        less=signs.count(-1),
         total=len(levels),
         t=middle,
         weak=weak[middle],
         robust=robust[middle],
     )
-    return Evidence(1 if more > most else -1 if less > most else 0, words)
+    return Evidence(most_of(tested, MOST_LEVELS), words)
 
 
 def along_trajectories(groups: Groups) -> Evidence | None:
@@ -166,7 +190,16 @@ def along_trajectories(groups: Groups) -> Evidence | None:
         robust=strong[1],
         robust_cell=groups.name(strong[0]),
     )
-    return Evidence(side(difference(strong[1], other[1]), 0), words)
+    measure = groups.measure(
+        "cosine_difference",
+        difference(strong[1], other[1]),
+        0.0,
+        n,
+        strong[0].method.name,
+        other[0].method.name,
+        scale=strong[1].value,
+    )
+    return Evidence(above(measure._replace(seeds=rows["seed"].nunique())), words)
 
 
 def cosine_of(groups: Groups, table: pd.DataFrame, outcome: Outcome) -> Interval | None:

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, wilson_interval
-from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells
-from nonrobust_guidance.report.claims.verdict import (
-    SENTENCES,
-    UNDECIDED,
-    Finding,
-    Groups,
+import math
+from typing import NamedTuple
+
+from nonrobust_guidance.metrics.choice import best
+from nonrobust_guidance.metrics.statistics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.needed import samples_for_share
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, agreed, missing, side
+from nonrobust_guidance.report.claims.weighing import (
+    Measure,
+    Weighed,
+    above,
+    agreeing,
     all_of,
     any_of,
-    decide,
-    missing,
-    side,
+    below,
 )
-from nonrobust_guidance.report.results import Outcome, Results, best
+from nonrobust_guidance.report.comparisons import Pair, distance_columns
+from nonrobust_guidance.report.results import Outcome, Results, conditional_distance
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X0_HAT, X_T, number
 
@@ -28,33 +32,71 @@ NEAR_DISTANCE = 1.5
 FEATURES = {"fd_judge": "the judge's features", "fid": "FID", "fid_torchvision": "FID with torchvision's Inception"}
 """Columns of conditional Frechet distances, without their ending, and what a reader is told they are."""
 
+NO_COMPARISONS = "comparisons of these methods"
+
+
+class Compared(NamedTuple):
+    """A method held against another.
+
+    Attributes:
+        tested: that it is better: more accurate or nearer, and neither the opposite.
+        sign: 1 where a 95% interval tells it is better and none that it is worse, -1 for the opposite, else 0.
+        words: how it compares.
+    """
+
+    tested: Weighed
+    sign: int
+    words: str
+
 
 def denoising_helps(groups: Groups) -> Finding:
     """Decide whether the accuracy at x0_hat is above halfway from unguided to robust guidance, and above that at x_t.
 
     Not supported where it is below either.
     """
-    if not groups.at_x0 or not groups.at_xt:
-        return missing(f"non-robust guidance at {X_T} and at {X0_HAT}")
+    if not groups.at_x0 or not groups.at_xt or not groups.robust:
+        return missing(f"robust guidance and non-robust guidance at {X_T} and at {X0_HAT}")
     if not groups.measurable:
         return groups.unmeasurable()
     found, before = best(groups.at_x0), best(groups.at_xt)
-    gain = difference(found.accuracy, before.accuracy)
-    sign = all_of([side(found.accuracy, groups.halfway), side(gain, 0)])
+    pair = groups.results.compare(found, before)
+    marks = [above_halfway(groups, outcome) for outcome in (found, before)]
+    if pair is None or marks[0] is None or marks[1] is None:
+        return missing(NO_COMPARISONS)
+    gain = groups.accuracy_gain(pair)
     words = say(
         SENTENCES,
         "denoising_helps",
         before=before.accuracy,
         before_cell=groups.name(before),
-        before_side=side(before.accuracy, groups.halfway),
+        before_side=side(marks[1].value, 0),
         halfway=f"{100 * groups.halfway:.0f}%",
         found=found.accuracy,
         found_cell=groups.name(found),
-        gain=gain,
+        gain=gain.value,
         before_n=before.n,
         found_n=found.n,
     )
-    return Finding(decide(sign), words)
+    return Finding(all_of([above(marks[0]), above(gain, pair.p("accuracy_heldout"))]), words)
+
+
+def above_halfway(groups: Groups, outcome: Outcome) -> Measure | None:
+    """Return by how much an accuracy exceeds the middle of unguided and robust guidance; None unless compared.
+
+    It is the mean of its differences from the two, whose ends are averaged, as if they depended on each other
+    entirely: that makes the interval too wide rather than too narrow. Without unguided samples the one is from chance.
+    """
+    robust = groups.results.compare(outcome, best(groups.robust))
+    free = None if groups.free is None else groups.results.compare(outcome, groups.free)
+    if robust is None or (free is None and groups.free is not None):
+        return None
+    parts = [robust.difference("accuracy_heldout")]
+    if free is not None:
+        parts.append(free.difference("accuracy_heldout"))
+    else:
+        parts.append(Interval(*(end - groups.unguided for end in outcome.accuracy)))
+    value = Interval(*(math.fsum(ends) / 2 for ends in zip(*parts, strict=True)))
+    return groups.measure("accuracy_heldout_above_halfway", value, 0.0, robust.n, robust.one, robust.other)
 
 
 def stabilizing_helps(groups: Groups) -> Finding:
@@ -64,12 +106,12 @@ def stabilizing_helps(groups: Groups) -> Finding:
     """
     if not groups.at_x0 or not groups.stabilized:
         return missing(f"non-robust guidance at {X0_HAT} with and without a stabilizer")
-    plain, signs, parts = best(groups.at_x0), [], []
-    for name in dict.fromkeys(outcome.method.name for outcome in groups.stabilized):
-        found = best([outcome for outcome in groups.stabilized if outcome.method.name == name])
-        sign, words = compare(found, plain)
-        signs.append(sign)
-        parts.append(f"{groups.name(found)} {words}")
+    plain, found = best(groups.at_x0), []
+    for outcome in groups.stabilized:
+        compared = compare(groups.results, outcome, plain)
+        if compared is None:
+            return missing(NO_COMPARISONS)
+        found.append((outcome, compared))
     words = say(
         SENTENCES,
         "stabilizing_helps",
@@ -77,69 +119,86 @@ def stabilizing_helps(groups: Groups) -> Finding:
         accuracy=plain.accuracy,
         distance=plain.distance,
         n=plain.n,
-        others=parts,
+        others=[f"{groups.name(outcome)} {compared.words}" for outcome, compared in found],
     )
-    return Finding(decide(1 if 1 in signs else -1 if set(signs) == {-1} else 0), words)
+    return Finding(any_of([compared.tested for _, compared in found]), words)
 
 
-def compare(found: Outcome, other: Outcome) -> tuple[int, str]:
-    """Return whether an outcome is better (1), worse (-1) or neither (0) than another, and by how much in words.
+def compare(results: Results, found: Outcome, other: Outcome) -> Compared | None:
+    """Return how a method compares with another, each at its chosen scale; None where the run has not compared them.
 
-    Better is a higher held-out accuracy or a lower distance, told apart by the interval of the difference, without
-    being worse in the other. Distances of unequal n are not compared: their bias differs.
+    Better is a higher held-out accuracy or a lower distance of as many samples from the same noise.
     """
-    accuracy, distance = difference(found.accuracy, other.accuracy), difference(found.distance, other.distance)
-    same_n = found.cell_n == other.cell_n
-    signs = {side(accuracy, 0), -side(distance, 0) if same_n else 0}
+    groups, pair = Groups(results, found.target), results.compare(found, other)
+    if pair is None:
+        return None
+    accuracy, distance = groups.accuracy_gain(pair), distance_gain(groups, pair)
+    signs = {side(accuracy.value, 0), -side(distance.value, 0)}
     words = say(
         SENTENCES,
         "compared",
-        sign=any_of(signs),
+        sign=agreed(signs),
         tie=signs >= {1, -1},
-        accuracy=accuracy,
-        distance=distance if same_n else None,
+        accuracy=accuracy.value,
+        distance=distance.value,
     )
-    return any_of(signs), words
+    tested = agreeing([above(accuracy, pair.p("accuracy_heldout")), below(distance)])
+    return Compared(tested, agreed(signs), words)
+
+
+def distance_gain(groups: Groups, pair: Pair) -> Measure:
+    """Return the difference of a pair's distances in the run's first features, to be held against none."""
+    column = conditional_distance(groups.results.run.metrics)
+    value, other = pair.difference(column), pair.distances(column)[1].value
+    return groups.measure(f"{column}_difference", value, 0.0, pair.n, pair.one, pair.other, scale=other)
 
 
 def accuracy_is_high(groups: Groups) -> Finding:
     """Decide whether more than 99% of the samples are the target to the classifier that guided them, as in the paper.
 
-    Supported where that holds at the best scale of the best stabilized method; not supported where it holds at no
-    scale of any.
+    Supported where that holds for some stabilized method; not supported where it holds at no scale of any.
     """
-    asked = [(outcome, outcome.accuracy_self) for outcome in groups.stabilized]
-    shares = {id(outcome): share for outcome, share in asked if share is not None}
-    if not shares:
+    every = [(o, share) for o in groups.stabilized_at_every_scale if (share := o.accuracy_self) is not None]
+    tested = {(o.method.name, o.scale): above(guide_accuracy(groups, o, share)) for o, share in every}
+    chosen = [o for o in groups.stabilized if (o.method.name, o.scale) in tested]
+    if not chosen:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
-    found = best([outcome for outcome in groups.stabilized if id(outcome) in shares])
-    share = shares[id(found)]
-    above = side(share, HIGH_ACCURACY) > 0
-    below = all(side(other, HIGH_ACCURACY) < 0 for other in shares.values())
-    decision, enough = decide(1 if above else -1 if below else 0), smallest_conclusive_n(HIGH_ACCURACY)
+    found = best(chosen)
+    some = any_of([tested[o.method.name, o.scale] for o in chosen])
+    none = any_of(list(tested.values()))
     words = say(
         SENTENCES,
         "accuracy_is_high",
         cell=groups.name(found),
-        by_guide=share,
+        by_guide=found.accuracy_self,
         by_judge=found.accuracy,
         n=found.n,
-        highest=max(shares.values(), key=lambda other: other.value),
-        enough=enough if decision == UNDECIDED and found.n < enough else None,
+        highest=max((share for _, share in every), key=lambda other: other.value),
     )
-    return Finding(decision, words)
+    return Finding(some._replace(opposing=none.opposing), words)
 
 
-def smallest_conclusive_n(share: float) -> int:
-    """Return how many trials, all of them successes, it takes for Wilson's interval to lie above a share below 1."""
-    n = 1
-    while wilson_interval(n, n)[0] <= share:
-        n += 1
-    return n
+def guide_accuracy(groups: Groups, outcome: Outcome, share: Interval) -> Measure:
+    """Return the share that the guide itself calls the target; half of what it may miss would matter."""
+    margin = (1 - HIGH_ACCURACY) / 2
+
+    def needs(level: float) -> int:
+        return samples_for_share(HIGH_ACCURACY + margin, HIGH_ACCURACY, level=level)
+
+    return Measure(
+        "accuracy_self",
+        share,
+        HIGH_ACCURACY,
+        outcome.n,
+        groups.seeds,
+        outcome.method.name,
+        margin=f"{100 * margin:g} points",
+        needs=needs,
+    )
 
 
 def distance_is_near(groups: Groups) -> Finding:
-    """Decide whether stabilized guidance is at most one and a half times as far from real images as robust guidance.
+    """Decide whether some stabilized method is at most one and a half times as far from real images as robust guidance.
 
     Far is what a distance exceeds that of as many real test images by: what both share, which is mostly the bias of
     few images, makes no two methods near. With several feature extractors it has to hold in each.
@@ -148,38 +207,39 @@ def distance_is_near(groups: Groups) -> Finding:
         return missing("stabilized non-robust and robust guidance")
     if not groups.measurable:
         return groups.unmeasurable()
-    found, robust = best(groups.stabilized), best(groups.robust)
-    if found.cell_n != robust.cell_n:
-        return Finding(UNDECIDED, say(SENTENCES, "unequal_cells", n=found.cell_n, other=robust.cell_n))
-    signs, parts = [], []
-    for column in distance_columns(groups.results):
-        (weak, real), (strong, _) = (distance_in(groups, outcome, column) for outcome in (found, robust))
-        excess = [Interval(*(end - real for end in distance)) for distance in (weak, strong)]
-        signs.append(-side(difference(excess[0], excess[1].scaled(NEAR_DISTANCE)), 0))
-        parts.append({"weak": weak, "robust": strong, "features": name_of(column), "real": number_alone(real)})
+    robust, table = best(groups.robust), groups.results.comparisons
+    pairs = {o.method.name: groups.results.compare(o, robust) for o in groups.stabilized}
+    found = {name: pair for name, pair in pairs.items() if pair is not None}
+    if table is None or len(found) < len(pairs):
+        return missing(NO_COMPARISONS)
+    columns, shown = distance_columns(table), best(groups.stabilized)
+    pair, parts = found[shown.method.name], []
+    for column in columns:
+        weak, strong = pair.distances(column)
+        real = number_alone(float(pair.row[f"{column}_real"]))
+        parts.append({"weak": weak, "robust": strong, "features": name_of(column), "real": real})
     words = say(
         SENTENCES,
         "distance_is_near",
-        cell=groups.name(found),
+        cell=groups.name(shown),
         robust_cell=groups.name(robust),
-        n=found.n,
-        cell_n=found.cell_n,
+        n=pair.n,
+        cell_n=int(pair.row["cell_n"]),
         distances=parts,
     )
-    return Finding(decide(all_of(signs)), words)
+    near = [all_of([below(excess_distance(groups, other, c)) for c in columns]) for other in found.values()]
+    return Finding(any_of(near), words)
 
 
-def distance_columns(results: Results) -> list[str]:
-    """Return the columns of conditional Frechet distances that the run has numbers in, one for each extractor."""
-    table = results.metrics
-    names = [name for name in table.columns if name.startswith(("fd_", "fid")) and name.endswith("_conditional")]
-    return [name for name in names if table[name].notna().all()]
+def excess_distance(groups: Groups, pair: Pair, column: str) -> Measure:
+    """Return by how much a distance exceeds what is still near to robust guidance's, both counted from real images'.
 
-
-def distance_in(groups: Groups, outcome: Outcome, column: str) -> tuple[Interval, float]:
-    """Return an outcome's distance in a column, and what as many real test images score there."""
-    rows = groups.results.select(groups.results.metrics, outcome.method, outcome.scale, groups.targets)
-    return mean_over_cells(rows, column), float(rows[f"{column}_real"].mean())
+    What would matter is the way from there to a distance like robust guidance's.
+    """
+    strong = pair.distances(column)[1].value - float(pair.row[f"{column}_real"])
+    value = pair.excess(column, NEAR_DISTANCE)
+    measure = Measure(f"{column}_above_near", value, 0.0, pair.n, pair.seeds, pair.one, pair.other)
+    return measure.within((NEAR_DISTANCE - 1) * strong)
 
 
 def name_of(column: str) -> str:

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, difference, mean_of
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
-from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, all_of, any_of, decide, missing, side
-from nonrobust_guidance.report.results import Outcome, best
+from nonrobust_guidance.report.claims.verdict import SENTENCES, Finding, Groups, missing
+from nonrobust_guidance.report.claims.weighing import Weighed, above, agreeing, all_of
+from nonrobust_guidance.report.results import Outcome
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X0_HAT, percent, quantity
 
@@ -37,10 +39,10 @@ def diversity_is_kept(groups: Groups) -> Finding:
         return missing("recall, coverage or factors to compare")
     said = [words for _, words in parts]
     words = say(SENTENCES, "diversity_is_kept", cell=groups.name(found), n=found.n, parts=said)
-    return Finding(decide(all_of(sign for sign, _ in parts)), words)
+    return Finding(all_of([tested for tested, _ in parts]), words)
 
 
-def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
+def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]:
     """Yield whether recall and coverage are kept, and in words; nothing where the run measures neither."""
     metrics = groups.results.metrics
     extractor = next((name.removeprefix("recall_") for name in metrics.columns if name.startswith("recall_")), "")
@@ -53,12 +55,14 @@ def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
         if robust is not None and robust.cell_n == found.cell_n:
             other = share_in(groups, robust, column)
             words = say(SENTENCES, "share_beside_cell", name=name, own=own, other=other, cell=groups.name(robust))
-            yield side(difference(own, other.scaled(KEPT)), 0), words
+            kept = difference(own, other.scaled(KEPT))
+            measure = groups.measure(f"{column}_kept", kept, 0.0, found.n, found.method.name, robust.method.name)
+            yield above(measure), words
         if f"{column}_real" in metrics.columns:
             rows = groups.results.select(metrics, found.method, found.scale, groups.targets)
             real = float(rows[f"{column}_real"].mean())
             words = say(SENTENCES, "share_beside_real", name=name, own=own, real=f"{100 * real:.0f}%")
-            yield side(own, KEPT * real), words
+            yield above(groups.measure(column, own, KEPT * real, found.n, found.method.name, "real")), words
 
 
 def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
@@ -67,7 +71,7 @@ def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
     return mean_over_cells(rows, column) if f"{column}_low" in rows.columns else share_over_seeds(rows, column)
 
 
-def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
+def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]:
     """Yield whether each factor's standard deviation is kept, and in words; nothing without known factors.
 
     Of samples that the judge takes for the class, as it sees them, against real test images, as it sees those.
@@ -85,7 +89,10 @@ def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[int, str]]:
         measured = [ratio for ratio in ratios if ratio is not None]
         if len(measured) == len(groups.targets):
             ratio = mean_of(measured)
-            yield side(ratio, KEPT), say(SENTENCES, "spread", factor=factor, ratio=ratio)
+            measure = groups.measure(
+                f"{factor}_spread_ratio", ratio, KEPT, min(found.n, len(own)), found.method.name, "real", scale=1.0
+            )
+            yield above(measure), say(SENTENCES, "spread", factor=factor, ratio=ratio)
 
 
 def linear_factors(groups: Groups, table: pd.DataFrame) -> list[str]:
@@ -118,14 +125,15 @@ def degrades_without_stabilizing(groups: Groups) -> Finding:
     the largest is above that of the best stabilized method at its own largest scale, for a method's scales go from
     too weak to too strong. Supported where both hold of some method's signature and the opposite of none.
     """
+    groups = groups.over_scales
     table = groups.results.signatures
     if table is None:
         return missing("table of signatures")
     if not groups.stabilized:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
     chosen = best(groups.stabilized).method.name
-    yardstick = by_scale(groups.stabilized, chosen)[-1]
-    plain, parts = groups.at_xt + groups.at_x0, []
+    yardstick = by_scale(groups.stabilized_at_every_scale, chosen)[-1]
+    plain, parts = groups.plain_at_every_scale, []
     for name in dict.fromkeys(outcome.method.name for outcome in plain):
         scales = by_scale(plain, name)
         if len(scales) > 1:
@@ -135,7 +143,7 @@ def degrades_without_stabilizing(groups: Groups) -> Finding:
         return missing("signatures of unstabilized non-robust guidance at two scales")
     said = [words for _, words in found]
     words = say(SENTENCES, "degrades_without_stabilizing", cell=groups.name(yardstick), n=yardstick.n, parts=said)
-    return Finding(decide(any_of(sign for sign, _ in found)), words)
+    return Finding(agreeing([tested for tested, _ in found]), words)
 
 
 def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
@@ -145,7 +153,7 @@ def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
 
 def compare_signature(
     groups: Groups, table: pd.DataFrame, scales: Sequence[Outcome], yardstick: Outcome, column: str
-) -> tuple[int, str] | None:
+) -> tuple[Weighed, str] | None:
     """Return whether a signature grows over the scales and ends above the yardstick's, and in words; None if absent."""
     weakest, strongest = scales[0], scales[-1]
     first, last, other = (signature_of(groups, table, outcome, column) for outcome in (weakest, strongest, yardstick))
@@ -163,7 +171,15 @@ def compare_signature(
         last_scale=f"{strongest.scale:g}",
         other=shown(other),
     )
-    return all_of([side(difference(last, first), 0), side(difference(last, other), 0)]), words
+    name, scale = strongest.method.name, 0.0 if column == "none_share" else other.value
+    parts = [
+        above(groups.measure(f"{column}_{what}", value, 0.0, strongest.n, name, against, scale=scale))
+        for what, value, against in (
+            ("growth", difference(last, first), name),
+            ("difference", difference(last, other), yardstick.method.name),
+        )
+    ]
+    return all_of(parts), words
 
 
 def signature_of(groups: Groups, table: pd.DataFrame, outcome: Outcome, column: str) -> Interval | None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from nonrobust_guidance.metrics.tables import (
+    COMPARISONS,
+    COST,
     FACTORS,
     GROUND_TRUTH,
     GROUND_TRUTH_DRAWN,
@@ -33,6 +35,7 @@ class Page(NamedTuple):
         configured: whether it depends on the configuration; else it does on what it reads alone.
         asked_by: keys of the section ``report``, of which one has to say something for the run to have the page; empty
             if every run has it.
+        verdicts: whether it shows those on the claims, beside the published ones that ``report.evidence`` names.
     """
 
     name: str
@@ -41,6 +44,7 @@ class Page(NamedTuple):
     samples: bool = False
     configured: bool = True
     asked_by: tuple[str, ...] = ()
+    verdicts: bool = False
 
     def settings(self, run: Settings) -> dict[str, Any]:
         """Return what the page depends on beside what it reads."""
@@ -52,8 +56,9 @@ PAGES = (
         "sampling",
         "what each way of guiding draws: accuracy and distance to real images, at every scale, with samples side by "
         "side",
-        (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS),
+        (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS, COMPARISONS),
         samples=True,
+        verdicts=True,
     ),
     Page(
         "gradients",
@@ -69,8 +74,13 @@ PAGES = (
     Page(
         "ablation",
         "what each part of a method does: one setting changed at a time, and other runs",
-        (METRICS, NOISE_ACCURACY),
+        (METRICS, NOISE_ACCURACY, COMPARISONS),
         asked_by=("ablation_of", "beside"),
+    ),
+    Page(
+        "frontier",
+        "accuracy and distance against seconds and network passes, and what to run for a given budget",
+        (METRICS, NOISE_ACCURACY, COST),
     ),
     Page(
         "ground_truth",
@@ -82,7 +92,7 @@ PAGES = (
 """In the order of a reader."""
 
 
-def pages_of(report: Report) -> dict[str, Page]:
-    """Return the pages of a run by name."""
+def pages_of(report: Report, run: object) -> dict[str, Page]:
+    """Return the pages of a run by name: those that are asked for, and whose tables the run has."""
     asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
-    return {page.name: page for page in asked}
+    return {page.name: page for page in asked if all(file.belongs_to(run) for file in page.reads)}

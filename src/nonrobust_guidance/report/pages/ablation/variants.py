@@ -9,10 +9,12 @@ from typing import Any, NamedTuple, cast
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import stabilizer_chain
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.report.claims.guidance import compare
+from nonrobust_guidance.metrics.tables import COMPARISONS
+from nonrobust_guidance.report.claims.guidance import Compared, compare
 from nonrobust_guidance.report.facts import Row
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results
 from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import AT, method_labels, number, percent
 from nonrobust_guidance.sampling.settings import Chain, Guided, Plan
@@ -94,7 +96,7 @@ def ablation_table(results: Results, base: str) -> list[Row]:
             "best scale": f"{found.scale:g}",
             "held-out accuracy": percent(found.accuracy),
             "distance": number(found.distance),
-            "against the base": compare(found, plain)[1] if variant.setting else "",
+            "against the base": against(results, found, plain).words if variant.setting else "",
             "samples": str(found.n),
         }
         for variant, found in outcomes.items()
@@ -106,9 +108,23 @@ def answer(results: Results, base: str) -> str:
     groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
     labels, plain = method_labels(results.run), best_of(results, base)
     for variant in variants_of(results.run, base)[1:]:
-        sign, _ = compare(best_of(results, variant.method), plain)
-        groups[sign].append(f"{variant.setting.replace('_', ' ')} {variant.value}")
+        groups[against(results, best_of(results, variant.method), plain).sign].append(
+            f"{variant.setting.replace('_', ' ')} {variant.value}"
+        )
     return say(SENTENCES, "answer", base=labels[base], better=groups[1], worse=groups[-1], same=groups[0])
+
+
+def against(results: Results, found: Outcome, plain: Outcome) -> Compared:
+    """Return how a variant compares with the base.
+
+    Raises:
+        UserError: if the run has not compared them.
+    """
+    compared = compare(results, found, plain)
+    if compared is None:
+        table = results.folder / COMPARISONS.name
+        raise UserError(f"{table} is missing or has no {found.method.name} beside {plain.method.name}; make it again")
+    return compared
 
 
 def best_of(results: Results, method: str) -> Outcome:

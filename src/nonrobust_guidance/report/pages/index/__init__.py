@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.metrics.tables import RESULT_FILES
 from nonrobust_guidance.report.claims import decide_claims
-from nonrobust_guidance.report.claims.answer import paragraph
-from nonrobust_guidance.report.claims.tables import claim_table
+from nonrobust_guidance.report.claims.answer import how_decided, paragraph
+from nonrobust_guidance.report.claims.evidence import read_evidence
+from nonrobust_guidance.report.claims.verdict import Verdict
 from nonrobust_guidance.report.facts import count_images, what_was_run
 from nonrobust_guidance.report.page import page_html, svg_of
 from nonrobust_guidance.report.pages import PAGES
+from nonrobust_guidance.report.pages.index.first_screen import first_screen
 from nonrobust_guidance.report.pages.sampling.figures import accuracy_against_distance
 from nonrobust_guidance.report.pages.sampling.tables import best_scales
-from nonrobust_guidance.report.pictures import methods_side_by_side, shown
 from nonrobust_guidance.report.render import CONFIG_FILE
 from nonrobust_guidance.report.results import ALL_TARGETS, Results
+from nonrobust_guidance.report.settings import Reported
 from nonrobust_guidance.report.templates import fill
 
 TEMPLATE = "pages/index/index.html"
@@ -33,7 +35,7 @@ CONTENTS = (
 )
 
 
-def render_index(run: Measured, results_folder: Path, output_html: Path) -> None:
+def render_index(run: Reported, results_folder: Path, output_html: Path) -> None:
     """Write the page that opens a run, for who has not read the paper.
 
     It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
@@ -48,14 +50,24 @@ def render_index(run: Measured, results_folder: Path, output_html: Path) -> None
         **counts_of(results),
         facts=what_was_run(results),
         answer=paragraph(results, verdicts),
-        claims=claim_table(verdicts),
+        together=how_decided(),
+        claims=by_claim(verdicts),
+        evidence=read_evidence(run, results_folder),
+        screen=first_screen(results),
         links=[link_to(file, output_html.parent) for file in files_of(results_folder, output_html)],
-        strips=[shown(strip) for strip in methods_side_by_side(results, results.targets[-1])],
         chart=svg_of(accuracy_against_distance(results)),
         best=best_scales(results, ALL_TARGETS),
     )
     page = page_html(f"{run.run}: report", body)
     write_atomically(output_html, lambda path: path.write_text(page, encoding="utf-8"))
+
+
+def by_claim(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
+    """Return the verdicts on each claim together, in the order of their numbers; the first is over all targets."""
+    claims: dict[int, list[Verdict]] = {}
+    for verdict in verdicts:
+        claims.setdefault(verdict.number, []).append(verdict)
+    return [claims[number] for number in sorted(claims)]
 
 
 def counts_of(results: Results) -> dict[str, Any]:

@@ -72,18 +72,19 @@ def accuracy_against_distance(results: Results) -> Figure:
 
 
 def accuracy_over_scale(results: Results) -> Figure:
-    """Draw held-out accuracy over the guidance scale, a line a method, a panel a target."""
+    """Draw held-out accuracy over the guidance scale, a line a method, a panel a target; unguided as a level."""
+    curves = results.over_scales
     figure, (panels,) = panels_of(1, len(results.targets), width=2.4 + 3.8 * len(results.targets), height=3.5)
     for axes, target in zip(panels, results.targets, strict=True):
-        outcomes = results.outcomes_of(target)
-        for outcome in outcomes:
-            if not outcome.method.guided:
+        for outcome in results.outcomes_of(target):
+            if outcome.method.unguided:
                 axes.axhline(outcome.accuracy.value, color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, zorder=1)
-        draw_methods(axes, results, [outcome for outcome in outcomes if outcome.method.guided], at_scale)
+        guided = [outcome for outcome in curves.outcomes_of(target) if outcome.method.guided]
+        draw_methods(axes, curves, guided, at_scale)
         axes.set_xscale("log")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
         axes.set_title(in_maths(target), loc="left", fontsize=10, fontweight="bold")
-    handles = method_handles(results, [method.name for method in results.methods if method.guided])
+    handles = method_handles(curves, [method.name for method in curves.methods if method.guided])
     handles.append(Line2D([], [], color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, label="unguided"))
     figure.legend(handles=handles, loc="outside right center", **LEGEND)
     finish_accuracy([panels])

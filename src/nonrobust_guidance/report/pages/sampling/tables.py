@@ -6,10 +6,11 @@ import math
 
 import pandas as pd
 
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.distances.spaces import FIDELITY, list_spaces
 from nonrobust_guidance.metrics.statistics.seeds import mean_over_seeds, probability_over_seeds
 from nonrobust_guidance.report.facts import Row
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results
 from nonrobust_guidance.report.wording import decimals_of, method_labels, number, percent
 
 

@@ -62,9 +62,9 @@ def draw_over_scale(axes: Axes, signatures: Signatures, signature: Signature, ta
     measured = signatures.of(signature, target)
     for method in methods:
         own = [one for one in measured if one.method == method]
-        if own and not method.guided:
+        if own and method.unguided:
             axes.axhline(own[0].value.value, color=UNGUIDED, linestyle=DOTTED, linewidth=1.5, zorder=1)
-        elif own:
+        elif own and method.guided:
             x, y = [one.scale for one in own], np.array([one.value for one in own])
             axes.errorbar(
                 x, y[:, 0], yerr=error_arms(y), color=colours[method.name], marker=markers[method.name], markersize=5.5,

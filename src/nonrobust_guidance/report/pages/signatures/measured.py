@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import REAL_JUDGED, Cell, Method
+from nonrobust_guidance.metrics.choice import best
 from nonrobust_guidance.metrics.statistics.intervals import Interval, difference, mean_of
 from nonrobust_guidance.metrics.statistics.seeds import share_over_seeds
 from nonrobust_guidance.metrics.tables import ENDS, FACTORS, SIGNATURES
-from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, best, read_table
+from nonrobust_guidance.report.results import ALL_TARGETS, Outcome, Results, read_table
 from nonrobust_guidance.report.wording import method_labels
 from nonrobust_guidance.sampling.files import load_samples
 

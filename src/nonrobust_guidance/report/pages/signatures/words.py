@@ -222,7 +222,10 @@ def direction(interval: Interval) -> int:
 
 def name(signatures: Signatures, one: Measured) -> str:
     """Return the method and its scale in words."""
-    return f"{signatures.labels[one.method.name]} at scale {one.scale:g}" if one.method.guided else "unguided"
+    if one.method.unguided:
+        return "unguided"
+    label = signatures.labels[one.method.name]
+    return f"{label} at scale {one.scale:g}" if one.method.guided else label
 
 
 def amount(signature: Signature, interval: Interval, *, signed: bool = False) -> str:

@@ -1,0 +1,80 @@
+"""What `gpu.py` makes of its measurements, on whatever device they were taken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import torch
+
+BASE = "float32"
+
+
+class Row(NamedTuple):
+    """A line of the table: images a second, shares within [0, 1], and GiB."""
+
+    way: str
+    at: str
+    batch: int
+    rate: float
+    waiting: float
+    memory: float
+    deviation: float
+
+
+def search_batch_size(
+    rate: Callable[[int], float], first: int = 8, growth: float = 0.05, largest: int = 4096
+) -> tuple[int, float]:
+    """Return the batch size at which drawing is fast enough, and its images a second.
+
+    It is doubled until that brings less than a share more, or memory is full.
+
+    Args:
+        rate: images a second at a batch size; raises torch.OutOfMemoryError where that does not fit.
+        first: size to begin with.
+        growth: the least share that a doubling must bring.
+        largest: size that is not gone beyond.
+
+    Raises:
+        torch.OutOfMemoryError: if not even the first fits.
+    """
+    size, best = first, rate(first)
+    while 2 * size <= largest:
+        try:
+            doubled = rate(2 * size)
+        except torch.OutOfMemoryError:
+            break
+        if doubled < best * (1 + growth):
+            break
+        size, best = 2 * size, doubled
+    return size, best
+
+
+def covered(intervals: Iterable[tuple[float, float]]) -> float:
+    """Return the length of what the intervals cover together; they may overlap, as kernels of two streams do."""
+    total, reached = 0.0, float("-inf")
+    for start, end in sorted(intervals):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def waiting_share(busy: float, wall: float) -> float:
+    """Return the share of the wall time in which the GPU computed nothing, both in seconds and of drawings alike."""
+    return max(0.0, 1.0 - busy / wall)
+
+
+def format_table(rows: Sequence[Row]) -> str:
+    """Return the table in Markdown; a rate without one in float32 to compare it with has no factor."""
+    base = {row.at: row.rate for row in rows if row.way == BASE}
+    lines = [
+        "| U-Net | guidance | batch | images per second | times float32 | the GPU waits | GiB | off by |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        factor = f"{row.rate / base[row.at]:.2f}" if row.at in base else ""
+        lines.append(
+            f"| {row.way} | {row.at} | {row.batch} | {row.rate:.1f} | {factor} | {row.waiting:.0%} | {row.memory:.1f} "
+            f"| {row.deviation:.1%} |"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""Methods compared pair by pair, each at its chosen scale."""

@@ -1,0 +1,1 @@
+"""What samples cost: seconds, and passes through the networks."""

@@ -1,0 +1,86 @@
+"""Screen, then confirm: each method's candidates on few samples, and the chosen one on fresh samples.
+
+A number that was the best of several on the very samples it was chosen by is too good. So a run with
+``sampling.search`` screens every candidate of a method (a scale, with values of the keys that it varies) with a seed of
+its own. The chosen candidates make the confirmed run, which draws with the run's seeds. Both are runs like any other,
+made from the one that the user wrote, here and in `selection`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple, TypeVar
+
+from nonrobust_guidance.metrics.settings import Measured
+
+FOLDER = "screening"
+"""Of the screening's results, within those of the run."""
+
+R = TypeVar("R", bound=Measured)
+
+
+class Variant(NamedTuple):
+    """A method of the screening: one of the run's, with one value of each key that it varies.
+
+    Attributes:
+        method: the run's method.
+        changes: the values, by key; none where the method varies nothing.
+    """
+
+    method: str
+    changes: Mapping[str, Any]
+
+
+def variants(run: Measured) -> dict[str, Variant]:
+    """Return what a screening draws, by the names that its methods have there; none where nothing is to be chosen.
+
+    A method with a single candidate is not screened. One that varies nothing but its scale keeps its name, and the
+    variants of another are numbered: ``adam__1``, ``adam__2``.
+    """
+    if run.sampling.search is None:
+        return {}
+    found: dict[str, Variant] = {}
+    for name, method in run.sampling.guided.items():
+        vary = method.vary or {}
+        changes = [dict(zip(vary, values, strict=True)) for values in product(*vary.values())]
+        if vary or len(method.scales) > 1:
+            found |= {f"{name}__{i}" if vary else name: Variant(name, c) for i, c in enumerate(changes, start=1)}
+    return found
+
+
+def screening_of(run: R) -> R:
+    """Return the run of a screening: few samples of every candidate, with the screening's seed.
+
+    Raises:
+        UserError: if a variant is no valid method.
+    """
+    search = run.sampling.search
+    if search is None:
+        raise ValueError("The run has no sampling.search.")
+    methods = run.resolved()["sampling"]["methods"]
+    drawn = {
+        name: {**without(methods[variant.method], "vary"), **variant.changes, "num_samples": search.num_samples}
+        for name, variant in variants(run).items()
+    }
+    own = {"num_samples": search.num_samples, "seeds": [search.seed], "shard_size": None, "methods": drawn}
+    return with_sampling(run, without(run.resolved()["sampling"], "search") | own)
+
+
+def with_one_candidate(run: R) -> R:
+    """Return the run as it may be left to confirm: with the first candidate of every method in place of the best."""
+    methods = run.resolved()["sampling"]["methods"]
+    for variant in reversed(variants(run).values()):
+        settings = methods[variant.method]
+        methods[variant.method] = {**without(settings, "vary"), **variant.changes, "scales": settings["scales"][:1]}
+    return with_sampling(run, run.resolved()["sampling"] | {"methods": methods})
+
+
+def without(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """Return settings without one of their keys."""
+    return {name: value for name, value in settings.items() if name != key}
+
+
+def with_sampling(run: R, sampling: Mapping[str, Any]) -> R:
+    """Return the run with another section ``sampling``."""
+    return type(run).model_validate({**run.resolved(), "sampling": sampling})

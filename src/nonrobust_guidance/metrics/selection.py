@@ -1,0 +1,107 @@
+"""Which candidate of each method a screening chooses, and the run that is left to confirm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from nonrobust_guidance.csv_files import read_numbers
+from nonrobust_guidance.errors import UserError
+from nonrobust_guidance.files import write_atomically
+from nonrobust_guidance.metrics.choice import best
+from nonrobust_guidance.metrics.distances.spaces import list_spaces
+from nonrobust_guidance.metrics.screening import R, Variant, screening_of, variants, with_sampling, without
+from nonrobust_guidance.metrics.settings import Measured, Scoring
+from nonrobust_guidance.metrics.statistics.intervals import Interval
+from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
+from nonrobust_guidance.metrics.tables import METRICS, SELECTION
+
+
+def confirmed(run: R, selection: Path) -> R:
+    """Return the run with the candidate of each method that a selection chose, and with nothing more to choose.
+
+    Raises:
+        UserError: if the file is missing, or lacks a method of the run.
+    """
+    if not variants(run):
+        return run
+    table = read_numbers(selection, "screen the run's candidates again")
+    absent = [column for column in SELECTION.columns if column not in table.columns]
+    if absent:
+        raise UserError(f"{selection} lacks the column {absent[0]}; delete it and screen again")
+    chosen = {row["method"]: row for row in table.to_dict("records") if row["chosen"] == 1}
+    methods = run.resolved()["sampling"]["methods"]
+    for name in dict.fromkeys(variant.method for variant in variants(run).values()):
+        if name not in chosen:
+            raise UserError(f"{selection} chooses nothing for {name}; delete it and screen again")
+        row = chosen[name]
+        methods[name] = without(methods[name], "vary") | json.loads(row["changes"] or "{}") | {"scales": [row["scale"]]}
+    return with_sampling(run, run.resolved()["sampling"] | {"methods": methods})
+
+
+def select_candidates(run: Measured, screened_csv: Path, output_csv: Path) -> None:
+    """Write which candidate of each method goes on, and why: a row for each, in the order of the configuration.
+
+    Over all targets, the candidates whose held-out accuracy cannot be told apart from the highest one's (their 95%
+    intervals reach into its) are level; of these the one with the lowest conditional distance is chosen.
+
+    Raises:
+        UserError: if the table of the screening is missing, or has no row of a candidate.
+    """
+    screened = read_numbers(screened_csv, "screen the run's candidates again")
+    absent = [name for name in (*METRICS.columns, list_spaces(run.metrics)[0].conditional) if name not in screened]
+    if absent:
+        raise UserError(f"{screened_csv} lacks the column {absent[0]}; delete it and screen again")
+    names = variants(run)
+    rows = []
+    for method in dict.fromkeys(variant.method for variant in names.values()):
+        own = {name: variant for name, variant in names.items() if variant.method == method}
+        rows += _judged([_measured(name, own[name], part, run.metrics) for name, part in _scored(own, run, screened)])
+    table = pd.DataFrame(rows, columns=SELECTION.columns)
+    write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
+
+
+class Candidate(NamedTuple):
+    """What a candidate came to over all targets."""
+
+    row: dict[str, Any]
+    accuracy: Interval
+    distance: Interval
+
+
+def _scored(own: Iterable[str], run: Measured, screened: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    methods = screening_of(run).sampling.guided
+    for name in own:
+        for scale in methods[name].scales:
+            part = screened[(screened["method"] == name) & (screened["scale"] == scale)]
+            if set(part["target"]) != set(run.sampling.targets):
+                raise UserError(
+                    f"the screening has not scored {name} at scale {scale:g} for every target; screen again"
+                )
+            yield name, part
+
+
+def _measured(name: str, variant: Variant, rows: pd.DataFrame, scoring: Scoring) -> Candidate:
+    accuracy = share_over_seeds(rows, "accuracy_heldout")
+    distance = mean_over_cells(rows, list_spaces(scoring)[0].conditional)
+    row = {"method": variant.method, "candidate": name, "scale": rows["scale"].iloc[0], "n": int(rows["n"].sum())}
+    row["changes"] = json.dumps(dict(variant.changes)) if variant.changes else ""
+    row |= dict(zip(("accuracy", "accuracy_low", "accuracy_high"), accuracy, strict=True))
+    return Candidate(row | {"distance": distance.value}, accuracy, distance)
+
+
+def _judged(candidates: list[Candidate]) -> list[dict[str, Any]]:
+    """Return the rows of a method's candidates, each with the decision and its reason."""
+    chosen, top = best(candidates), max(candidate.accuracy for candidate in candidates)
+
+    def why(candidate: Candidate) -> str:
+        if candidate is chosen:
+            return "as accurate as any, and of these the nearest to real images"
+        level = candidate.accuracy.high >= top.low
+        return "as accurate as any, but no nearer to real images" if level else "a lower accuracy than the highest"
+
+    return [candidate.row | {"chosen": int(candidate is chosen), "why": why(candidate)} for candidate in candidates]

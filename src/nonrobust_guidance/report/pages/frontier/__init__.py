@@ -1,0 +1,1 @@
+"""The page on what accuracy and nearness to real images cost."""
