@@ -13,6 +13,7 @@ from jinja2 import UndefinedError
 
 from nonrobust_guidance import cli
 from nonrobust_guidance.audit.record import SUMMARY
+from nonrobust_guidance.config import load_config
 from nonrobust_guidance.metrics.settings import Metrics
 from nonrobust_guidance.metrics.tables import COMPARED, PUBLISHED, RESULT_FILES, ResultFile
 from nonrobust_guidance.records.environment import SOURCES, code_hash
@@ -25,16 +26,26 @@ TABLES = [file for file in RESULT_FILES if file.key]
 
 
 def test_what_is_published_is_what_git_and_dvc_hold() -> None:
-    names = {file.name for file in PUBLISHED} | {SUMMARY}
-    assert names == {path.name for path in (ROOT / "published" / "default").iterdir()}
-    stage = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]["metrics"]
-    recorded = [path for kind in ("outs", "metrics") for entry in stage[kind] for path in entry]
-    assert names == {Path(path).name for path in recorded if path.startswith("published/")}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    for run, stage in {"default": stages["metrics"], "frontier": stages["frontier"]}.items():
+        names = {file.name for file in published_of(run)} | {SUMMARY}
+        assert names == {path.name for path in (ROOT / "published" / run).iterdir()}
+        recorded = [path for kind in ("outs", "metrics") for entry in stage.get(kind, []) for path in entry]
+        assert names == {Path(path).name for path in recorded if path.startswith("published/")}
 
 
-@pytest.mark.parametrize("file", [file for file in PUBLISHED if file.key], ids=lambda file: file.name)
-def test_a_published_table_has_the_columns_and_its_key_names_one_row(file: ResultFile) -> None:
-    table = pd.read_csv(ROOT / "published" / "default" / file.name)
+def published_of(run: str) -> list[ResultFile]:
+    config = load_config(ROOT / "config" / f"{run}.yaml")
+    return [file for file in PUBLISHED if file.belongs_to(config)]
+
+
+@pytest.mark.parametrize(
+    ("run", "file"),
+    [(run, file) for run in ("default", "frontier") for file in published_of(run) if file.key],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
+def test_a_published_table_has_the_columns_and_its_key_names_one_row(run: str, file: ResultFile) -> None:
+    table = pd.read_csv(ROOT / "published" / run / file.name)
     assert set(file.columns) <= set(table.columns)
     assert not table.duplicated(list(file.key)).any()
 
