@@ -33,6 +33,8 @@ from nonrobust_guidance.schedule import Schedule
 
 IMAGES = 64
 """The table's seconds are of so many images."""
+LARGER = 4
+"""Times as many images, of which some may have to be drawn again, are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def measure_cost(run: Measured, data_folder: Path, checkpoints: Path, output_csv
                 bar.update()
     rows = [
         {"method": name, "scale": middle_scale(method.drawn_scales), "steps": method.steps}
-        | summary([kept.load(number, name) for number in range(settings.rounds)], method, settings.batch_size)
-        | {"rounds": settings.rounds, "batch_size": settings.batch_size, "threads": place["threads"]}
+        | summary([kept.load(number, name) for number in range(settings.rounds)], method, batch_of(method, settings))
+        | {"rounds": settings.rounds, "batch_size": batch_of(method, settings), "threads": place["threads"]}
         | {"device": place["kind"], "processor": place["name"]}
         for name, method in methods.items()
     ]
@@ -119,8 +121,9 @@ class Bench:
 
     def measure(self, name: str, number: int) -> Measurement:
         """Draw a method's batch of a round; before its first one, two steps that are not timed."""
-        sampling, size = self.run.sampling, self.settings.batch_size
+        sampling = self.run.sampling
         method, seed, chain = sampling.methods[name], sampling.seeds[0], sampling.part(Chain)
+        size = batch_of(method, self.settings)
         classifier = self.classifiers[method.classifier] if method.classifier else None
         target = self.run.dataset.classes.index(sampling.targets[number % len(sampling.targets)])
         scale, batch = middle_scale(method.drawn_scales), range(number * size, (number + 1) * size)
@@ -141,6 +144,14 @@ class Bench:
             to_uint8(images)  # which waits for a GPU
             seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
         return Measurement(seconds, cpu_seconds, drawn.forward, drawn.backward, asked.forward, asked.backward)
+
+
+def batch_of(method: Method, settings: Cost) -> int:
+    """Return how many images of a method are drawn together: more where some of them may have to be drawn again.
+
+    These wait until they fill what the networks see at a time, which costs a small batch more passes than a cell.
+    """
+    return settings.batch_size * (LARGER if acceptance_of(method) else 1)
 
 
 def summary(measured: list[Measurement], method: Method, batch_size: int) -> dict[str, Any]:
