@@ -80,7 +80,13 @@ def publish(finished: Path, directory: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     pipeline = (directory / "dvc.yaml").read_text()
     pipeline = pipeline.replace("run: default", "run: tiny").replace("sportballs-32", "sportballs-tiny")
-    (directory / "dvc.yaml").write_text(pipeline)
+    # The tiny run has no screening, and no published run stands beside it.
+    stages = yaml.safe_load(pipeline)
+    del stages["stages"]["frontier"]
+    for stage in stages["stages"].values():
+        for kind in ("deps", "outs"):
+            stage[kind] = [entry for entry in stage.get(kind, []) if not re.search("selection|frontier", str(entry))]
+    (directory / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False))
     entry = yaml.safe_load((ROOT / "data.dvc").read_text())
     outs = [{"path": out["path"]} for out in entry["outs"]]
     (directory / "data.dvc").write_text(yaml.safe_dump({"wdir": str(DATA), "outs": outs}))
