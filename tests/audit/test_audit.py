@@ -359,8 +359,9 @@ def stages() -> Sequence[str]:
 
 
 def test_a_stage_has_the_same_name_everywhere() -> None:
-    assert list(stages()) == ["data", "models", "sampling", "metrics", "report"]
-    for stage in stages():
+    *own, _ = stages()  # the last one is another run
+    assert own == ["data", "models", "sampling", "metrics", "report"]
+    for stage in own:
         assert (ROOT / "workflow/rules" / f"{stage}.smk").is_file()
         assert (ROOT / "src/nonrobust_guidance" / stage).is_dir()
         assert re.search(f"^rule {stage}:$", (ROOT / "Snakefile").read_text(), re.MULTILINE)
