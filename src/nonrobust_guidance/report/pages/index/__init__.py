@@ -83,6 +83,9 @@ def counts_of(results: Results) -> dict[str, Any]:
         "num_samples": sampling.num_samples,
         "seeds": len(sampling.seeds),
         "steps": sampling.steps,
+        "levels": run.diffusion.schedule.num_steps,
+        "sampler": sampling.sampler.label,
+        "trust_radius": sampling.trust_radius,
         "images": count_images(results),
         "judge": run.metrics.judge,
     }
