@@ -19,7 +19,7 @@ from nonrobust_guidance.metrics.settings import Measured
 from nonrobust_guidance.models.classifiers import build_from_card, describe_network, ready_to_guide
 from nonrobust_guidance.models.diffusion import build_unet
 from nonrobust_guidance.models.settings import Models, NoiseSchedule
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, Sampling, acceptance_of
 from nonrobust_guidance.sampling.trajectory import acts_in
 
 MEASURED_SECONDS = 2.0
@@ -75,9 +75,10 @@ class Cost:
 def estimate_cost(run: Measured) -> Cost:
     """Count what a run does.
 
-    Rejection is taken to need as many attempts as there are classes, which it does where they are equally frequent and
-    well apart. A guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise
-    with `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
+    Rejection of unguided samples is taken to need as many attempts as there are classes, which it does where they are
+    equally frequent and well apart, and that of guided ones a single attempt, which is the least. A guidance from a
+    user's file counts one pass through its classifier in a step, unless it says otherwise with
+    `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
     """
     size, num_images = run.dataset.image_size, dataset_size(run.dataset)
     drawn = [screening_of(run), with_one_candidate(run)] if variants(run) else [run]
@@ -106,7 +107,7 @@ def passes_of(run: Measured) -> tuple[Passes, Passes]:
         forward += made - acting
         backward += made if guidance.through_network else 0
         asked += made * guidance.num_classifier_passes
-    picked = sum(tried[name] for name, method in sampling.methods.items() if isinstance(method, Rejected))
+    picked = sum(tried[name] for name, method in sampling.methods.items() if acceptance_of(method))
     return Passes(forward, backward), Passes(asked + picked, asked)
 
 
@@ -129,13 +130,13 @@ def num_drawn(method: Method, sampling: Sampling) -> int:
 
 
 def attempts_of(method: Method, run: Measured) -> int:
-    """Return how many chains a sample is taken to need: one, or of rejection as many as there are classes."""
+    """Return how many chains a sample is taken to need: one, or of unguided ones to be accepted one for each class."""
     return min(len(run.dataset.classes), method.reject.max_draws) if isinstance(method, Rejected) else 1
 
 
 def guided_steps(noise: NoiseSchedule, chain: Chain, method: Guided) -> int:
     """Return at how many steps of a method's chain its guidance acts; recurrences are not counted."""
-    schedule, sampler, guidance = noise.make().respaced(method.steps), chain.sampler_of(method), example_of(method)
+    schedule, sampler, guidance = method.levels_of(noise.make()), chain.sampler_of(method), example_of(method)
     return sum(acts_in(guidance, sampler, step, schedule) for step in schedule.transitions())
 
 

@@ -205,7 +205,7 @@ class Schedule:
     def _alpha_bars_prev(self) -> Tensor:
         return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
 
-    def respaced(self, num_steps: int, spacing: Spacing | None = None) -> Schedule:
+    def respaced(self, num_steps: int, spacing: Spacing | None = None, power: float = 1.0) -> Schedule:
         """Return the schedule that keeps ``num_steps`` of the levels; the network is told their old timesteps.
 
         The spacings are those of Lin et al. (2024), Table 2: "trailing" keeps the noisiest level, where x_T is what
@@ -215,9 +215,12 @@ class Schedule:
         Args:
             num_steps: how many levels to keep, 1 .. T.
             spacing: another than the schedule's own.
+            power: of "trailing", at least 1: it keeps the levels nearest to ``T (i / N)^power``, i = 1 .. N, so that
+                above 1 the steps lie closer together at the clean end. At 2 that is the quadratic spacing of Song et
+                al. (2021, Denoising diffusion implicit models), Appendix D.2, but for its ends.
 
         Raises:
-            ValueError: if there are not that many levels.
+            ValueError: if there are not that many levels, or the power is less than 1 or for another spacing.
         """
         total, spacing = len(self), spacing or self.spacing
         require_name("spacing", spacing, get_args(Spacing))
@@ -225,12 +228,16 @@ class Schedule:
             raise TypeError(f"The number of steps is {num_steps!r}; give a whole number.")
         if not 1 <= num_steps <= total:
             raise ValueError(f"Cannot keep {num_steps} of the schedule's {total} steps; ask for 1 to {total}.")
+        require_power(power, spacing)
         if spacing == "linspace":
             kept = np.linspace(0, total - 1, num_steps).round()
         elif spacing == "leading":
             kept = np.arange(num_steps, dtype=np.float64) * (total // num_steps) + self.steps_offset
         else:
-            kept = np.round(np.arange(total, 0, -total / num_steps))[:num_steps][::-1] - 1
+            even = np.arange(total, 0, -total / num_steps)[:num_steps]
+            kept = np.round(even if power == 1.0 else total * (even / total) ** power)[::-1] - 1
+            # Where they lie closer than the levels do, the next level that is free.
+            kept = np.maximum.accumulate(kept.clip(min=0) - np.arange(num_steps)) + np.arange(num_steps)
         if kept[-1] >= total:
             raise ValueError(f"steps_offset {self.steps_offset} leads past the last of {total} steps; keep fewer.")
         index = torch.from_numpy(kept.astype(np.int64))
@@ -299,6 +306,14 @@ def require_name(what: str, name: object, allowed: tuple[str | None, ...]) -> No
     """Raise a ValueError that lists the allowed names unless ``name`` is one of them."""
     if name not in allowed:
         raise ValueError(f"{what} is {name!r}; choose one of {', '.join(map(repr, allowed))}.")
+
+
+def require_power(power: float, spacing: str) -> None:
+    """Raise a ValueError unless a power is at least 1, and 1 for other spacings than "trailing"."""
+    if not 1.0 <= power < math.inf:
+        raise ValueError(f"power is {power}; it must be at least 1.")
+    if power != 1.0 and spacing != "trailing":
+        raise ValueError(f"power is {power}, and only the spacing 'trailing' has one; leave it out for {spacing!r}.")
 
 
 def own_settings(scheduler: Any) -> dict[str, Any]:

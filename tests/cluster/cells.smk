@@ -1,8 +1,8 @@
 # Many cells that cost nothing, the targets of each scale drawn by one job. What they ask Slurm for is what the profile says of
 # the project's rules of these names.
 
-TARGETS = ["baseball", "basketball", "soccer", "volleyball"]
-SCALES = range(50)
+TARGETS = [f"target-{number}" for number in range(8)]
+SCALES = range(25)
 PARTS = range(4)
 
 

@@ -1,4 +1,4 @@
-"""Two hundred cells at once, the four targets of each method and scale drawn by one job, as the project does."""
+"""Two hundred cells at once, the targets of each method and scale drawn by one job, as the project does."""
 
 import subprocess
 from collections import Counter
@@ -12,7 +12,7 @@ def test_two_hundred_cells_end_and_none_is_stuck(slurm: Slurm, cells: tuple[Proj
     project.finish(run)
     assert len(list(project.work.glob("cells/*/*.txt"))) == 200
     jobs = slurm.jobs(project.work)
-    assert Counter(job.rule for job in jobs) == {"draw_samples": 50, "scores_score_samples": 1, "prepare_data": 1}
+    assert Counter(job.rule for job in jobs) == {"draw_samples": 25, "scores_score_samples": 1, "prepare_data": 1}
     assert {job.state for job in jobs} == {"COMPLETED"}
 
 

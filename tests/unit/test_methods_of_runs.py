@@ -111,6 +111,22 @@ def test_every_guidance_draws_images_by_a_run_file(name: str, sampler: str, chec
     assert np.array_equal(drawn, to_uint8(expected))
 
 
+def test_the_levels_of_a_method_may_be_spaced_by_a_power(checkpoints: Path, tmp_path: Path) -> None:
+    run = run_with(plain={"at": "xt"}, even={"at": "xt", "spacing_power": 1}, fine={"at": "xt", "spacing_power": 2})
+    unet, schedule = load_diffusion(checkpoints / "unet", torch.device("cpu"))
+    methods, chain = run.sampling.methods, run.sampling.part(Chain)
+    levels = {name: method.levels_of(schedule).timesteps.tolist() for name, method in methods.items()}
+    # What the checkpoint says, "leading", holds where the method says nothing; 40 i^2 / 16 - 1 is 1.5, 9, 21.5, 39.
+    assert levels == {"plain": [0, 10, 20, 30], "even": [9, 19, 29, 39], "fine": [1, 9, 21, 39]}
+    models = checkpoints / "unet", checkpoints / "weak"
+    draw_samples("fine", methods["fine"], 0.5, 0, chain, {"ball": 1}, *models, tmp_path / "samples")
+    guidance = ng.ClassifierGuidance(load_classifier(models[1], torch.device("cpu")), 1, 0.5, at="xt")
+    expected = ng.sample(unet, schedule.respaced(4, "trailing", 2.0), 6, guidance=guidance)
+    assert np.array_equal(np.load(tmp_path / "samples" / "ball.npy"), to_uint8(expected))
+    assert methods["fine"].recorded()["spacing_power"] == 2
+    assert [method.name for method in list_methods(run) if method.as_in_paper] == ["plain"]
+
+
 def test_a_method_without_a_sampler_has_that_of_the_run() -> None:
     raw = run_with(one={"at": "x0"}).resolved()
     for sampler, eta, expected in (
@@ -133,7 +149,7 @@ def test_the_eta_of_the_run_is_not_that_of_a_method_with_a_sampler_of_its_own() 
 
 def test_what_is_not_said_is_in_no_card() -> None:
     keys = run_with(one={"at": "x0"}).sampling.methods["one"].recorded().keys()
-    assert not keys & {"guidance", "uses", "uses_sha256", "trust_radius", "sampler"}
+    assert not keys & {"guidance", "uses", "uses_sha256", "trust_radius", "sampler", "reject", "spacing_power"}
 
 
 def test_methods_are_told_apart_in_tables_and_figures() -> None:
@@ -159,6 +175,12 @@ def test_methods_are_told_apart_in_tables_and_figures() -> None:
     assert [method.name for method in methods if method.as_in_paper] == ["plain", "same"]
 
 
+def test_a_method_with_steps_of_its_own_is_none_of_the_papers() -> None:
+    raw = run_with(plain={"at": "x0"}, longer={"at": "x0", "steps": 3}).resolved()
+    methods = list_methods(parse_config(raw, "mine.yaml"))
+    assert [method.as_in_paper for method in methods] == [True, False]
+
+
 @pytest.mark.parametrize(
     ("method", "sentence"),
     [
@@ -170,6 +192,7 @@ def test_methods_are_told_apart_in_tables_and_figures() -> None:
         ({"guidance": "tfg", "mu": 0.1}, "one.sigma is missing; add it"),
         ({"at": "x0", "sampler": "ddmp"}, "one.sampler.name is 'ddmp', which is unknown; did you mean ddpm?"),
         ({"at": "x0", "sampler": {"name": "dpmsolver", "order": 3}}, "one.sampler.order is 3; it must be 1 or 2"),
+        ({"at": "x0", "spacing_power": 0.5}, "one.spacing_power is 0.5; give a number "),
         ({"at": "x0", "trust_radius": 0}, "one.trust_radius is 0; give a number "),
         ({"at": "x0", "trust_radius": None}, "one.trust_radius is empty; give it a value, or remove it"),
     ],

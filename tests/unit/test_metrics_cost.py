@@ -107,7 +107,8 @@ def test_counted_passes_are_those_that_the_configuration_says(tmp_path):
 
 def test_rejection_counts_every_attempt(tmp_path):
     methods = {"kept": {"reject": {"classifier": "nonrobust"}}}
-    row = measured(run_with(methods, rounds=2, batch_size=32), tmp_path).loc["kept"]
+    row = measured(run_with(methods, rounds=2, batch_size=8), tmp_path).loc["kept"]
+    assert row["batch_size"] == 4 * 8
     rejection, drawn = ng.Rejection(Brightness().eval(), target=0), table.load_diffusion("", "")
     schedule = drawn[1].respaced(4)
     # The first round is toward class 0 and the second, with the next samples, toward class 1.

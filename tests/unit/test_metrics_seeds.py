@@ -16,9 +16,15 @@ from nonrobust_guidance.metrics.statistics.seeds import (
 )
 
 
-def test_several_seeds_have_students_interval() -> None:
+def test_several_seeds_add_the_variances_of_their_cells() -> None:
+    rows = pd.DataFrame({"fid": [3.0, 5.0], "fid_low": [0.0, 1.0], "fid_high": [15.0, 10.0]})
+    # Below 3 and 4 squared are 25, above 12 and 5 squared are 169; the mean of two has half of each root.
+    assert mean_over_seeds(rows, "fid") == pytest.approx((4, 4 - 5 / 2, 4 + 13 / 2))
+
+
+def test_several_seeds_without_intervals_have_students() -> None:
     values = [3.0, 4.0, 8.0]
-    rows = pd.DataFrame({"fid": values, "fid_low": 0.0, "fid_high": 99.0})
+    rows = pd.DataFrame({"fid": values})
     expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert mean_over_seeds(rows, "fid") == pytest.approx((5, expected.low, expected.high))
 
@@ -38,12 +44,14 @@ def test_shares_pool_their_counts() -> None:
 
 
 def test_targets_are_averaged_after_seeds() -> None:
-    rows = pd.DataFrame({"target": ["a", "a", "b"], "fid": [1.0, 3.0, 10.0], "fid_low": 0.0, "fid_high": [0, 0, 12.0]})
-    a = stats.ttest_1samp([1.0, 3.0], 0).confidence_interval(0.95)
+    rows = pd.DataFrame(
+        {"target": ["a", "a", "b"], "fid": [1.0, 3.0, 10.0], "fid_low": 0.0, "fid_high": [2.0, 6.0, 12.0]}
+    )
     value, low, high = mean_over_cells(rows, "fid")
     assert value == 6
-    assert low == pytest.approx(6 - math.hypot(2 - a.low, 10) / 2)
-    assert high == pytest.approx(6 + math.hypot(a.high - 2, 2) / 2)
+    # Of the first target the seeds reach 1 and 3 below themselves, and of the second the only one 10 below and 2 above.
+    assert low == pytest.approx(6 - math.hypot(math.hypot(1, 3) / 2, 10) / 2)
+    assert high == pytest.approx(6 + math.hypot(math.hypot(1, 3) / 2, 2) / 2)
 
 
 def test_the_deviation_of_a_probability_is_that_of_all_samples() -> None:

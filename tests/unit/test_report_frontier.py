@@ -125,7 +125,8 @@ def test_without_the_papers_methods_the_dearest_one_is_the_measure(fake, tmp_pat
     frontier = Frontier.read(results)
     assert frontier.protocol is None
     assert words.protocol(frontier) == (
-        "The dearest method is rejection (non-robust, rejection), here in 400 steps. It takes 500 seconds for 64 images."
+        "The dearest method is rejection (non-robust, rejection), here in 400 steps. "
+        "It takes 500 seconds for 64 images."
     )
 
 

@@ -26,6 +26,7 @@ from nonrobust_guidance.report.claims.weighing import (
     most_of,
 )
 from nonrobust_guidance.report.page import table_html
+from nonrobust_guidance.report.settings import EVIDENCE_FILE
 
 
 def told(supporting: float, opposing: float, name: str = "") -> Weighed:
@@ -107,15 +108,14 @@ def test_the_file_of_verdicts_is_the_source_of_those_on_the_page(fake: Any, tmp_
 
 def test_published_evidence_stands_beside_what_was_drawn_here(fake: Any, tmp_path: Path) -> None:
     config = fake.config(["cup"]) | {"report": {"evidence": "frontier"}}
-    folder, published = tmp_path / "results" / "toy", tmp_path / "published" / "frontier"
+    folder = tmp_path / "results" / "toy"
     results = fake.write(folder, config)
-    with pytest.raises(UserError, match=r"report\.evidence is frontier, but .*claims\.csv is missing"):
+    with pytest.raises(UserError, match=r"report\.evidence is frontier, but .*evidence\.csv is missing"):
         read_evidence(fake.run(config), folder)
-    published.mkdir(parents=True)
-    (published / CLAIMS.name).write_text("claim,target\n1,all images\n")
+    (folder / EVIDENCE_FILE).write_text("claim,target\n1,all images\n")
     with pytest.raises(UserError, match="lacks the column test"):
         read_evidence(fake.run(config), folder)
-    write_claims(fake.run(config), folder, published / CLAIMS.name)
+    write_claims(fake.run(config), folder, folder / EVIDENCE_FILE)
     evidence = read_evidence(fake.run(config), folder)
     rows = claim_table(decide_claims(results), evidence)
     heading = "paper's protocol, 400 steps (published evidence)"

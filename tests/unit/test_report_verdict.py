@@ -166,13 +166,17 @@ def test_outcomes_pool_counts_and_average_distances(fake: Any, tmp_path: Path) -
     config["sampling"]["seeds"] = [0, 1]
     results = fake.write(tmp_path, config)
     table = results.metrics.set_index(["method", "target", "seed"]).sort_index()
-    # The seeds of cup are 4 apart and those of ball agree: for cup a standard error of 2, one degree of freedom.
+    # Each cell's interval reaches 5 to both sides, and of the mean of two targets of two seeds half as far.
     table.loc[("weak_xt", "cup"), "fd_judge_conditional"] = [58.0, 62.0]
+    for target in ("cup", "ball"):
+        for end, step in (("_low", -5.0), ("_high", 5.0)):
+            cell = table.loc[("weak_xt", target), "fd_judge_conditional"]
+            table.loc[("weak_xt", target), f"fd_judge_conditional{end}"] = (cell + step).to_numpy()
     results = Results(results.run, tmp_path, table.reset_index(), results.noise)
     outcome = next(o for o in results.outcomes_of(ALL_TARGETS) if o.method.name == "weak_xt")
     assert (outcome.n, outcome.cell_n) == (256, 64)
     assert outcome.accuracy == pytest.approx((12 / 256, *wilson_interval(12, 256)))
-    half = 12.7062 * 2 / 2
+    half = 5 / 2
     assert outcome.distance == pytest.approx((60, 60 - half, 60 + half), rel=1e-4)
     assert results.outcomes_of("cup")[0].n == 256
 

@@ -2,6 +2,7 @@
 
 import math
 import warnings
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy import special, stats
 from torch import nn
 
 import nonrobust_guidance as ng
+from nonrobust_guidance.guidance.method import Guidance, Move
 from nonrobust_guidance.sampling.noise import SampleNoise
 from nonrobust_guidance.sampling.rejection import AttemptNoise
 
@@ -160,6 +162,69 @@ def test_rows_that_would_fill_up_a_microbatch_are_attempts(drawing):
     assert found.accepted.all() and Counting.calls == 4
 
 
+def test_samples_that_wait_fill_no_more_microbatches_than_they_need():
+    class Counting(nn.Module):
+        rows = 0
+
+        def forward(self, x, t):
+            Counting.rows += len(x)
+            return x
+
+    # Nine in ten attempts are accepted. 70 samples fill three microbatches of 32, and the few that wait then fill one.
+    threshold = special.expit(4.0 * stats.norm.ppf(0.1))
+    found = ng.Rejection(steep, 1, threshold).sample(
+        num_samples=70, microbatch=32, **{**NORMAL, "denoiser": Counting().eval()}
+    )
+    assert found.accepted.all() and found.draws.max() > 1
+    assert Counting.rows == 4 * 32
+
+
+@dataclass(frozen=True, eq=False)
+class Push(Guidance):
+    """Adds its scale to every image, upward for class 1 and downward for class 0."""
+
+    scale: float
+
+    def reach(self, step):
+        return 1.0
+
+    def move(self, climb, stabilized, step):
+        signs = 2.0 * self.targets(len(stabilized)) - 1.0
+        return Move(x=self.scale * signs.reshape(-1, 1, 1, 1).expand_as(stabilized))
+
+
+def test_guided_attempts_are_drawn_again_where_guidance_fails():
+    # Guided, the images are normal around 1, and all above 0 are accepted.
+    found = ng.Rejection(steep, target=1, guidance=Push(steep, 0, scale=1.0)).sample(num_samples=4000, **NORMAL)
+    assert found.accepted.all()
+    assert stats.kstest(found.images.flatten(), stats.truncnorm(-1.0, math.inf, loc=1.0).cdf).pvalue > 1e-3
+    share = stats.norm.cdf(1.0)
+    error = math.sqrt((1 - share) / share**2 / 4000)  # of the mean of a geometric number
+    assert found.draws.double().mean().item() == pytest.approx(1 / share, abs=4 * error)
+
+
+def test_guided_attempts_have_the_targets_of_their_samples():
+    target = torch.tensor([0, 1] * 200)
+    found = ng.Rejection(steep, target, guidance=Push(steep, 0, scale=1.0)).sample(num_samples=400, **NORMAL)
+    signed = (2 * target - 1) * found.images.flatten()
+    assert (signed > 0).all() and signed.mean().item() == pytest.approx(
+        stats.truncnorm.mean(-1, math.inf, loc=1), abs=0.2
+    )
+    assert found.draws.double().mean() < 1.4  # of pushes the wrong way it would be 6
+
+
+def test_what_is_accepted_at_once_is_the_guided_sample(drawing):
+    guidance = ng.ClassifierGuidance(network(), 1, 2.0, at="xt")
+    rejection = ng.Rejection(network(), 1, 0.4, guidance)
+    guided, found = ng.sample(num_samples=12, guidance=guidance, **drawing), rejection.sample(num_samples=12, **drawing)
+    at_once = found.draws == 1
+    assert 0 < at_once.sum() < 12
+    assert torch.equal(found.images[at_once], guided[at_once])
+    assert equal(found, rejection.sample(num_samples=12, batch_size=5, **drawing))
+    parts = [rejection.sample(num_samples=n, first_index=i, **drawing).images for i, n in ((0, 5), (5, 7))]
+    assert torch.equal(found.images, torch.cat(parts))
+
+
 def test_samples_that_are_never_accepted_are_marked_and_the_others_kept():
     rejection = ng.Rejection(steep, target=1, threshold=0.99)
     complete = rejection.sample(num_samples=20, **NORMAL)
@@ -228,8 +293,12 @@ def test_noise_of_attempts_is_standard_normal_and_uncorrelated():
         (lambda: ng.Rejection(steep, 1, threshold=1.5), ValueError, "threshold is 1.5"),
         (lambda: ng.Rejection(steep, 1, threshold=math.nan), ValueError, "threshold is nan"),
         (lambda: ng.Rejection(nn.Linear(1, 1), 1), ValueError, "in training mode"),
-        (lambda: draw(guidance=ng.ClassifierGuidance(steep, 1, 1.0)), TypeError, "unguided .* leave out guidance"),
-        (lambda: draw(noise=lambda k: torch.zeros(3, 1, 1, 1)), TypeError, "leave out noise"),
+        (
+            lambda: draw(guidance=ng.ClassifierGuidance(steep, 1, 1.0)),
+            TypeError,
+            "takes no guidance here; give it as Rejection",
+        ),
+        (lambda: draw(noise=lambda k: torch.zeros(3, 1, 1, 1)), TypeError, "takes no noise here; leave it out"),
         (lambda: draw(max_draws=0), ValueError, "max_draws is 0"),
         (lambda: draw(batch_size=0), ValueError, "batch_size is 0"),
         (lambda: draw(num_samples=0), ValueError, "num_samples is 0"),

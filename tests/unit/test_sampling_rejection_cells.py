@@ -11,9 +11,10 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.config import Run, load_config, parse_config, sample_files
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.cells import list_cells, list_methods
+from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.report.wording import method_labels
 from nonrobust_guidance.sampling import draw
-from nonrobust_guidance.sampling.settings import Chain, Rejected
+from nonrobust_guidance.sampling.settings import Chain, Rejected, section_of_guidance
 
 CONFIG = Path(__file__).parents[2] / "config"
 SCHEDULE = ng.Schedule.linear(40, 1e-3, 0.4)
@@ -56,9 +57,9 @@ def drawn(tmp_path, monkeypatch):
     monkeypatch.setattr(draw, "weights_hash", lambda path: path.name)
     method = Rejected(reject={"classifier": "nonrobust"}, num_samples=11, steps=4)
 
-    def call(folder, batch_size=4, indices=None):
+    def call(folder, batch_size=4, indices=None, method=method, scale=0):
         draw.draw_samples(
-            "rejection", method, 0, 3, Chain(), TARGETS, tmp_path / "unet", tmp_path / "guide", tmp_path / folder,
+            "rejection", method, scale, 3, Chain(), TARGETS, tmp_path / "unet", tmp_path / "guide", tmp_path / folder,
             indices, batch_size=batch_size, device="cpu",
         )  # fmt: skip
         return {target: np.load(tmp_path / folder / f"{target}.npy") for target in TARGETS}
@@ -118,9 +119,36 @@ def test_a_run_file_names_it_and_each_target_has_its_file():
     assert method_labels(run) == {"kept": "non-robust, rejection"}
 
 
+def test_a_guided_method_may_draw_again_what_its_guide_does_not_accept():
+    entry = {"classifier": "nonrobust", "at": "x0", "scales": [1]}
+    run = run_with(once=entry, kept={**entry, "reject": {"threshold": 0.9}}, plain={**entry, "reject": {}})
+    once, kept, plain = run.sampling.methods.values()
+    assert kept.recorded() == once.recorded() | {"reject": {"threshold": 0.9, "max_draws": 100}}
+    assert plain.reject.threshold == 0.5 and "reject" not in once.recorded()
+    assert parse_config(run.resolved(), "again") == run
+    assert [method.guided for method in list_methods(run)] == [True] * 3
+    assert [method.as_in_paper for method in list_methods(run)] == [True, False, False]
+    assert method_labels(run)["kept"] == f"{method_labels(run)['once']}, rejection (kept)"
+
+
+def test_the_guided_cell_holds_what_rejection_of_guided_attempts_gives(drawn, tmp_path):
+    method = section_of_guidance(ng.ClassifierGuidance)(
+        classifier="nonrobust", at="xt", scales=[5], objective="log_prob", num_samples=11, steps=4, reject={}
+    )
+    found, guide = drawn("guided", method=method, scale=5), Brightness().eval()
+    for target, label in TARGETS.items():
+        guidance = ng.ClassifierGuidance(guide, label, 5.0, at="xt")
+        unet = Flat().eval().requires_grad_(False)
+        expected = ng.Rejection(guide, label, guidance=guidance).sample(unet, SCHEDULE.respaced(4), 11, seed=3)
+        assert expected.accepted.all()
+        assert np.array_equal(found[target], to_uint8(expected.images))
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
+        ({"classifier": "robust", "at": "xt", "scales": [1], "reject": {"threshold": 2}}, "reject.threshold is 2"),
+        ({"classifier": "robust", "at": "xt", "scales": [1], "reject": {"classifier": "robust"}}, "classifier"),
         ({"reject": {"classifier": "nobody"}}, "methods.kept.reject.classifier is 'nobody'"),
         ({"reject": {"classifier": "judge"}}, "a judge must never guide"),
         ({"reject": {"classifier": "robust", "threshold": 2}}, "methods.kept.reject.threshold is 2"),

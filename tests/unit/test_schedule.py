@@ -52,6 +52,29 @@ def test_respaced_keeps_timesteps_and_levels(spacing, kept):
     assert torch.cumprod(1 - short.betas, 0).tolist() == pytest.approx(short.alpha_bars.tolist())
 
 
+@pytest.mark.parametrize(
+    ("total", "num_steps", "power", "kept"),
+    [
+        (100, 5, 2.0, [3, 15, 35, 63, 99]),  # 100 i^2 / 25, counted from 0
+        (400, 13, 1.2, [17, 41, 68, 96, 126, 157, 189, 222, 256, 291, 326, 362, 399]),  # by a calculator
+        (10, 8, 3.0, [0, 1, 2, 3, 4, 5, 6, 9]),  # 10 i^3 / 512 is 0.02, 0.2, 0.5, 1.25, 2.4, 4.2, 6.7, 10
+    ],
+)
+def test_a_power_puts_the_steps_closer_together_at_the_clean_end(total, num_steps, power, kept):
+    full = Schedule.linear(total, 1e-3, 0.1)
+    assert full.respaced(num_steps, power=power).timesteps.tolist() == kept
+
+
+@given(total=st.integers(1, 60), data=st.data(), power=st.floats(1.0, 10.0))
+def test_any_power_keeps_as_many_levels_as_asked_and_the_noisiest(total, data, power):
+    num_steps = data.draw(st.integers(1, total))
+    full = Schedule.linear(total, 1e-3, 0.1)
+    kept = full.respaced(num_steps, power=power).timesteps.tolist()
+    assert kept == sorted(set(kept)) and len(kept) == num_steps
+    assert kept[0] >= 0 and kept[-1] == total - 1
+    assert full.respaced(num_steps, power=1.0).timesteps.tolist() == full.respaced(num_steps).timesteps.tolist()
+
+
 @given(total=st.integers(1, 60), data=st.data(), spacing=st.sampled_from(["trailing", "leading", "linspace"]))
 def test_respaced_gives_any_number_of_steps(total, data, spacing):
     num_steps = data.draw(st.integers(1, total))
@@ -115,6 +138,8 @@ def test_add_noise_looks_up_the_old_timesteps():
         (lambda: Schedule.linear(10).respaced(11), "Cannot keep 11 of the schedule's 10"),
         (lambda: Schedule.linear(10).respaced(0), "Cannot keep 0"),
         (lambda: Schedule.linear(10).respaced(5, "even"), "spacing is 'even'"),
+        (lambda: Schedule.linear(10).respaced(5, power=0.5), "power is 0.5; it must be at least 1"),
+        (lambda: Schedule.linear(10).respaced(5, "linspace", 2.0), "only the spacing 'trailing' has one"),
         (lambda: Schedule(torch.tensor([0.5, 0.6]), torch.arange(2)), "fall strictly"),
         (lambda: Schedule(torch.tensor([0.5]), torch.arange(2)), "of one length"),
     ],

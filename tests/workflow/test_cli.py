@@ -4,14 +4,13 @@ import io
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from commands import TINY
 
 from nonrobust_guidance import cli
 from nonrobust_guidance.progress import LinesOfProgress
 
-TINY = Path(__file__).parents[2] / "config" / "tiny.yaml"
 MODEL_COMMANDS = ["prepare-data", "train-diffusion", "train-classifier", "fetch-checkpoint"]
 RUN_COMMANDS = ["draw-samples", "score-samples", "gather-scores", "measure-noise-accuracy", "measure-signatures"]
 RUN_COMMANDS += ["measure-references", "measure-sensitivity", "measure-trajectories", "gather-trajectories"]
@@ -83,13 +82,12 @@ def test_check_config_says_what_a_run_asks_for(capsys):
     ],
     ids=lambda arguments: arguments.split()[0],
 )
-def test_a_mistake_ends_in_one_sentence_and_writes_nothing(arguments, tmp_path):
-    words = [str(TINY) if word == "TINY" else word for word in arguments.split()]
-    command = [sys.executable, "-m", "nonrobust_guidance.cli", *words]
-    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert run.returncode == 1
-    assert run.stderr.startswith("error: ")
-    assert run.stderr.count("\n") == 1
+def test_a_mistake_ends_in_one_sentence_and_writes_nothing(arguments, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([str(TINY) if word == "TINY" else word for word in arguments.split()]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

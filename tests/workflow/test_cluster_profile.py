@@ -11,9 +11,9 @@ from runpy import run_path
 
 import pytest
 import yaml
+from commands import ROOT, TINY, call_snakemake
 from snakemake.profiles import ProfileConfigFileParser
 
-ROOT = Path(__file__).parents[2]
 RULES = sorted((ROOT / "workflow" / "rules").glob("*.smk"))
 TABLE = yaml.safe_load((ROOT / "slurm" / "config.yaml").read_text())["__variables__"]["rules"]
 SITE = run_path(str(ROOT / "slurm" / "site.py"))
@@ -139,9 +139,7 @@ LOOKS = [
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
 def test_who_only_looks_cancels_nothing(clone, monkeypatch, words):
     cancelled = queue(clone, monkeypatch, j1=submitter(clone))
-    config = ROOT / "config" / "tiny.yaml"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", config]
-    run = subprocess.run([*command, *words, "--profile", "slurm"], capture_output=True, text=True)
+    run = call_snakemake("--snakefile", ROOT / "Snakefile", "--configfile", TINY, *words, "--profile", "slurm")
     assert run.returncode == 0, run.stderr
     assert not cancelled.exists()
 
@@ -151,10 +149,9 @@ def test_jobs_of_a_dead_snakemake_are_cancelled_before_the_first_is_submitted(cl
     submit = clone / "bin" / "sbatch"
     submit.write_text(f"#!/bin/sh\ncat {cancelled}\nexit 1")
     submit.chmod(0o755)
-    config = ROOT / "config" / "tiny.yaml"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--configfile", config]
     (clone / "slurm" / "site.yaml").write_text("{status_command: squeue, retries: 0, account: a, partition: b}")
-    run = subprocess.run([*command, "--profile", "slurm", "--", "data"], capture_output=True, text=True)
+    words = ["--configfile", TINY, "--profile", "slurm", "--", "data"]
+    run = call_snakemake("--snakefile", ROOT / "Snakefile", *words)
     assert run.returncode == 1
     assert "Cancelling the jobs of a Snakemake that was killed: j1" in run.stderr
     assert cancelled.read_text() == "j1\n"

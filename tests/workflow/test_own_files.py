@@ -2,19 +2,14 @@
 
 import csv
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "config" / "tiny.yaml"
+from commands import TINY, snakemake
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -68,15 +63,6 @@ class Louder(ng.DDPM):
 """
 
 
-def snakemake(directory: Path, config: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the project's workflow in a folder, by this run file."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", directory]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run(
-        [*command, "--configfile", config, "--cores", "2", *arguments], env=environment, capture_output=True, text=True
-    )
-
-
 def test_files_of_ones_own_are_drawn_scored_and_watched(finished: Path, tmp_path: Path) -> None:
     directory = shutil.copytree(finished, tmp_path / "run")
     files = {"guidance": GUIDANCE, "stabilizer": STABILIZER, "sampler": SAMPLER}
@@ -100,7 +86,7 @@ def test_files_of_ones_own_are_drawn_scored_and_watched(finished: Path, tmp_path
     of_one_method = {"draw_samples": 1, "score_samples": 1, "measure_trajectories": 1}
 
     def plan() -> dict[str, int]:
-        found = snakemake(directory, config, "-n", "--", *targets)
+        found = snakemake(directory, "-n", "--", *targets, config=config)
         assert found.returncode == 0, found.stderr
         table = found.stdout.partition("Job stats:")[2].partition("\n\n")[0]
         counts = {rule: int(count) for rule, count in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
@@ -108,7 +94,7 @@ def test_files_of_ones_own_are_drawn_scored_and_watched(finished: Path, tmp_path
         return counts
 
     assert plan() == of_one_method
-    run = snakemake(directory, config, "--", *targets)
+    run = snakemake(directory, "--", *targets, config=config)
     assert run.returncode == 0, run.stderr
     cell = results / "samples" / "mine" / "scale-1" / "seed-0"
     assert np.load(cell / "baseball.npy").shape == (6, 16, 16, 3)
@@ -128,7 +114,7 @@ def test_files_of_ones_own_are_drawn_scored_and_watched(finished: Path, tmp_path
         file.write_text(text)
     assert plan() == {}
     (tmp_path / "guidance.py").write_text(GUIDANCE.replace("self.scale * self", "self.scale * step"))
-    failed = snakemake(directory, config, "--", targets[-1])
+    failed = snakemake(directory, "--", targets[-1], config=config)
     assert failed.returncode == 1
     said = next(line for line in failed.stderr.splitlines() if line.startswith("error: "))
     assert said.startswith(f"error: {tmp_path}/guidance.py fails at line 16 (AttributeError: 'StepContext' object")

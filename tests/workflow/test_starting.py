@@ -1,5 +1,6 @@
 """What happens before the first job: nothing where somebody only looks, and no training is lost unasked."""
 
+import errno
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import ROOT, TINY, environment_of_a_user, snakemake
 
 from nonrobust_guidance.config import load_config
 from nonrobust_guidance.data import prepare_data
@@ -18,23 +20,20 @@ from nonrobust_guidance.metrics.cells import list_cells
 from nonrobust_guidance.models.origins import trained_models
 from nonrobust_guidance.records.trainings import write_checkpoint_card
 
-ROOT = Path(__file__).parents[2]
 DATA = Path("data/sportballs-tiny")
 
 
-def snakemake(directory: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def type_snakemake(directory: Path, *arguments: str) -> list[str | Path]:
+    """Return the words that start Snakemake from nothing."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", directory]
-    command += ["--configfile", ROOT / "config" / "tiny.yaml", "--cores", "1"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, **environment}
-    return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True)
+    return [*command, "--configfile", TINY, "--cores", "1", *arguments]
 
 
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """A folder with the tiny run's data, and files in the place of its checkpoints whose cards are right."""
     folder = tmp_path / "run"
-    config = load_config(ROOT / "config" / "tiny.yaml")
+    config = load_config(TINY)
     prepare_data(config.dataset, folder / DATA)
     manifest = folder / DATA / "manifest.json"
     files = ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"]
@@ -142,7 +141,7 @@ def test_leave_to_replace_is_for_the_models_that_it_names(trained):
 
 def test_a_training_that_is_started_again_by_its_code_stands(trained):
     before = states(trained / DATA / "checkpoints")
-    run = snakemake(trained, "--forcerun", "train_classifier", "--", "models")
+    run = snakemake(trained, "--forcerun", "train_classifier", "--", f"{DATA}/checkpoints/judge/card.json")
     assert run.returncode == 0, run.stderr
     assert "checkpoints/judge stands: it was trained with these settings on these data" in run.stderr
     # Snakemake itself makes outputs younger.
@@ -178,8 +177,7 @@ def test_commands_for_a_run_of_ones_own_keep_its_file_and_the_target_apart(tmp_p
 
 def read_only(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a command while nothing can be written to a folder."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**environment_of_a_user(), "PYTHONDONTWRITEBYTECODE": "1"}
     if os.getuid() == 0:
         # Root writes through permissions, so the folder is mounted without leave to write, for this command alone.
         mount = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
@@ -193,47 +191,48 @@ def read_only(folder: Path, *command: str | Path) -> subprocess.CompletedProcess
             subprocess.run(["chmod", "-R", "u+w", folder], check=True)
 
 
-@pytest.mark.parametrize("words", [["-n"], ["-n", *CHANGED], ["--summary"]], ids=["plan", "changed", "summary"])
+@pytest.mark.parametrize("words", [["-n", *CHANGED], ["--summary"]], ids=["plan", "summary"])
 def test_a_plan_works_on_a_read_only_tree(trained, words):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", trained]
-    command += ["--configfile", ROOT / "config" / "tiny.yaml", "--cores", "1", *words]
-    run = read_only(trained, *command)
+    run = read_only(trained, *type_snakemake(trained, *words))
     assert run.returncode == 0, run.stdout + run.stderr
     assert "Traceback" not in run.stderr
     assert "draw_samples" in run.stdout + run.stderr
 
 
-@pytest.mark.parametrize("number", ["ENOSYS", "ENOLCK", "EOPNOTSUPP"])
-def test_a_file_system_without_locks_is_no_obstacle(tmp_path, number):
+def test_a_file_system_without_locks_is_no_obstacle(tmp_path):
+    # What a file system says that has no locks is one kind of error, and not the one of a lock that another holds.
+    for number in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+        assert type(OSError(number, os.strerror(number))) is OSError
     patch = (
-        "import errno, fcntl, os\ndef flock(*_): raise OSError(errno.{0}, os.strerror(errno.{0}))\nfcntl.flock = flock"
+        "import errno, fcntl, os\n"
+        "def flock(*_): raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))\n"
+        "fcntl.flock = flock"
     )
     (tmp_path / "patch").mkdir()
-    (tmp_path / "patch" / "sitecustomize.py").write_text(patch.format(number))
+    (tmp_path / "patch" / "sitecustomize.py").write_text(patch)
     path = os.pathsep.join(filter(None, [str(tmp_path / "patch"), os.environ.get("PYTHONPATH")]))
     folder = tmp_path / "run"
     folder.mkdir()
-    for words in (["-n"], ["--", "data"]):
-        run = snakemake(folder, *words, PYTHONPATH=path)
-        assert run.returncode == 0, run.stderr
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = {**environment_of_a_user(), "PYTHONPATH": path}
+        return subprocess.run(type_snakemake(folder, *words), env=environment, capture_output=True, text=True)
+
+    run = call("--", "data")
+    assert run.returncode == 0, run.stderr
     assert (folder / DATA / "manifest.json").is_file()
     # A lock that somebody left is not removed where nobody can tell whose it is.
     (folder / ".snakemake" / "locks").mkdir(exist_ok=True)
     (folder / ".snakemake" / "locks" / "0.output.lock").write_text(f"{DATA}/manifest.json\n")
-    run = snakemake(folder, "--forcerun", "prepare_data", "--", "data", PYTHONPATH=path)
+    assert call("-n", "--", "data").returncode == 0
+    run = call("--forcerun", "prepare_data", "--", "data")
     assert run.returncode == 1
     assert "--unlock" in run.stdout + run.stderr
 
 
 def test_data_prepared_again_after_a_kill_hide_no_missing_samples(trained):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", trained]
-    command += ["--configfile", ROOT / "config" / "tiny.yaml", "--cores", "1"]
-    command += ["--forcerun", "prepare_data", "--", "data"]
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = {**os.environ, "PATH": path}
-    job = subprocess.Popen(
-        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
+    command, silence = type_snakemake(trained, "--forcerun", "prepare_data", "--", "data"), subprocess.DEVNULL
+    job = subprocess.Popen(command, env=environment_of_a_user(), stdout=silence, stderr=silence, start_new_session=True)
     # Snakemake records what it begins, and removes the record once that is complete.
     begun = trained / ".snakemake" / "incomplete"
     while not (begun.is_dir() and any(begun.iterdir())):
@@ -244,7 +243,7 @@ def test_data_prepared_again_after_a_kill_hide_no_missing_samples(trained):
     run = snakemake(trained, "-n", "--", "sampling")
     assert run.returncode == 0, run.stderr
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", run.stdout.partition("Reasons:")[0], re.MULTILINE))
-    cells = list_cells(load_config(ROOT / "config" / "tiny.yaml"))
+    cells = list_cells(load_config(TINY))
     expected = {
         "prepare_data": 1,
         "draw_samples": len({(cell.method.name, cell.scale, cell.seed) for cell in cells if cell.method.guided}),

@@ -4,19 +4,17 @@ It is long because all of it shares one finished run.
 """
 
 import csv
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from commands import ROOT, TINY, snakemake
 from safetensors.numpy import load_file
 
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "config" / "tiny.yaml"
+from nonrobust_guidance import cli
+
 TRAINED = {"gather_cards": 1}
 SCORED = {"score_samples": 1, "gather_scores": 1, "measure_signatures": 1, "compare_methods": 1}
 SCORES = {"score_samples": 9, "gather_scores": 1, "compare_methods": 1}
@@ -27,14 +25,6 @@ EVERYTHING_SAMPLED = {"draw_samples": 9, "draw_unguided_samples": 1} | EVERYTHIN
 REPORTED = {"decide_claims": 1, "render_page": 3, "render_index": 1, "all": 1}
 
 pytestmark = pytest.mark.timeout(900)
-
-
-def snakemake(directory: Path, *arguments: str, config: Path | None = TINY) -> subprocess.CompletedProcess[str]:
-    """Run the project's workflow in another folder, as a user does with the environment active."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", directory]
-    command += ["--configfile", config] if config else []
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run([*command, "--cores", "2", *arguments], env=environment, capture_output=True, text=True)
 
 
 def plan(directory: Path, *overrides: str, config: Path | None = TINY) -> dict[str, int]:
@@ -49,10 +39,17 @@ def plan(directory: Path, *overrides: str, config: Path | None = TINY) -> dict[s
     return counts
 
 
-def command_line(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run a command of the package."""
-    command = [sys.executable, "-m", "nonrobust_guidance.cli", *arguments, "--threads", "1"]
-    return subprocess.run(command, capture_output=True, text=True)
+def refuse(capsys: pytest.CaptureFixture[str], path: Path, *words: str | Path) -> None:
+    """A command of the package ends with one sentence, which names the path."""
+    assert cli.main([*map(str, words), "--threads", "1"]) == 1
+    assert_one_sentence(capsys.readouterr().err, path)
+
+
+def assert_one_sentence(said: str, path: Path) -> None:
+    assert "Traceback" not in said
+    sentence = said.splitlines()[-1]
+    assert sentence.startswith("error: ")
+    assert str(path) in sentence
 
 
 def test_a_complete_run_makes_every_result(finished):
@@ -204,12 +201,11 @@ def test_references_are_those_of_every_class_whatever_the_targets(finished):
     assert sorted(path.stem for path in references.iterdir()) == classes
 
 
-def test_weights_that_are_not_the_published_ones_stop_the_job_that_would_use_them(finished, tmp_path):
+def test_weights_that_are_not_the_published_ones_stop_the_job_that_would_use_them(finished, tmp_path, capsys):
     data, weights = finished / "data" / "sportballs-tiny", tmp_path / "inception-2015-12-05.pt"
     weights.write_bytes(b"something else")
     arguments = ["--config", TINY, "--extractor", "inception", "--data", data, "--weights", weights, "--rows", "5"]
-    run = command_line("measure-references", *arguments, "--output", tmp_path / "references")
-    assert_one_sentence(run, weights)
+    refuse(capsys, weights, "measure-references", *arguments, "--output", tmp_path / "references")
     assert not (tmp_path / "references").exists()
 
 
@@ -255,7 +251,7 @@ def test_shards_merge_into_the_bytes_of_a_cell_drawn_by_one_job(finished, tmp_pa
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:100], lambda data: b"\x93NUMPY", lambda data: b""])
-def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
+def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, capsys, damage):
     results = finished / "results" / "tiny"
     samples = shutil.copytree(results / "samples", tmp_path / "samples")
     damaged = samples / "robust_x0" / "scale-1" / "seed-0" / "baseball.npy"
@@ -264,29 +260,20 @@ def test_damaged_samples_are_named_in_one_sentence(finished, tmp_path, damage):
     arguments = ["--method", "robust_x0", "--data", data, "--checkpoints", data / "checkpoints"]
     arguments += ["--weights", tmp_path / "weights", "--samples", samples]
     output = tmp_path / "scores"
-    run = command_line("score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
-    assert_one_sentence(run, damaged)
+    refuse(capsys, damaged, "score-samples", "--config", results / "config.yaml", *arguments, "--output", output)
     assert not output.exists()
 
 
 @pytest.mark.parametrize("file", ["robust/model.safetensors", "diffusion/unet/diffusion_pytorch_model.safetensors"])
-def test_damaged_checkpoints_are_named_in_one_sentence(finished, tmp_path, file):
+def test_damaged_checkpoints_are_named_in_one_sentence(finished, tmp_path, capsys, file):
     checkpoints = shutil.copytree(finished / "data" / "sportballs-tiny" / "checkpoints", tmp_path / "checkpoints")
     damaged = checkpoints / file
     damaged.write_bytes(damaged.read_bytes()[:1000])
     config, output = finished / "results" / "tiny" / "config.yaml", tmp_path / "samples"
     arguments = ["--method", "robust_xt", "--scale", "1", "--seed", "0", "--checkpoints", checkpoints]
-    run = command_line("draw-samples", "--config", config, *arguments, "--output", output)
-    assert_one_sentence(run, checkpoints / Path(file).parts[0])
+    words = ["draw-samples", "--config", config, *arguments, "--output", output]
+    refuse(capsys, checkpoints / Path(file).parts[0], *words)
     assert not output.exists()
-
-
-def assert_one_sentence(run: subprocess.CompletedProcess[str], path: Path) -> None:
-    assert run.returncode == 1
-    assert "Traceback" not in run.stderr
-    sentence = run.stderr.splitlines()[-1]
-    assert sentence.startswith("error: ")
-    assert str(path) in sentence
 
 
 def test_what_changes_no_result_reruns_nothing(finished):
@@ -302,7 +289,8 @@ def test_snakemake_reports_on_a_run(finished):
 def test_the_default_is_planned_where_no_run_is_named(tmp_path):
     sampling = yaml.safe_load((ROOT / "config" / "default.yaml").read_text())["sampling"]
     scales = sum(len(method.get("scales", [])) for method in sampling["methods"].values())
-    assert plan(tmp_path, config=None)["draw_samples"] == scales * len(sampling["seeds"])
+    # What is drawn afterwards, the screening decides.
+    assert plan(tmp_path, config=None)["screen_candidate"] == scales
 
 
 @pytest.fixture
@@ -382,7 +370,7 @@ def test_a_run_file_that_snakemake_itself_cannot_read_or_misreads(tmp_path, cont
         config.write_bytes(content)
     run = snakemake(tmp_path / "run", "--dry-run", config=config)
     assert run.returncode == 1
-    assert_one_sentence(run, config)
+    assert_one_sentence(run.stderr, config)
     assert run.stderr.splitlines()[-1].endswith(sentence)
     assert not (tmp_path / "run").exists()
 

@@ -7,7 +7,8 @@ from nonrobust_guidance.config import load_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
-from nonrobust_guidance.metrics.tables import METRICS
+from nonrobust_guidance.metrics.tables import CLAIMS, METRICS
+from nonrobust_guidance.report.settings import EVIDENCE_FILE
 
 SHARD_SIZE = RUN.sampling.shard_size
 INCEPTIONS = {INCEPTION_WEIGHTS[name].name: name for name in RUN.metrics.extractors if name != "judge"}
@@ -15,17 +16,19 @@ SCREENED_FILES = ["metrics.csv", "signatures.csv", "factors.csv"] if VARIANTS el
 INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
 
-EVIDENCE = [f"published/{RUN.report.evidence}/claims.csv"] if RUN.report.evidence else []
+
+# The published verdicts that stand beside this run's: where they lie, and their copy among the results.
+PUBLISHED = os.path.relpath(f"{workflow.basedir}/published/{RUN.report.evidence}/{CLAIMS.name}")
+EVIDENCE = [f"{RESULTS}/{EVIDENCE_FILE}"] if RUN.report.evidence else []
 
 for file in BESIDE:
     if not os.path.isfile(file):
         sys.exit(f"error: report.beside names a run whose {file} is missing; make that run first")
 
-for file in EVIDENCE:
-    if not os.path.isfile(file):
-        sys.exit(
-            f"error: report.evidence names a run whose {file} is missing; take the key out, or bring the file back"
-        )
+if EVIDENCE and not os.path.isfile(PUBLISHED):
+    sys.exit(
+        f"error: report.evidence names a run whose {PUBLISHED} is missing; take the key out, or bring the file back"
+    )
 
 
 def sprite_files():

@@ -36,7 +36,9 @@ class Method:
         scales: of the guidance; 0 alone for unguided sampling.
         trust_radius: of the bound on its steps; None without.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
-        own_terms: whether its sampler, steps or trust radius are others than the run's.
+        redrawn: whether guided samples that the guide does not accept are drawn again.
+        spacing_power: of its steps; None where they are evenly spaced.
+        own_terms: whether in sampler, steps, their spacing, trust radius or drawing again it differs from the run.
     """
 
     name: str
@@ -48,6 +50,8 @@ class Method:
     scales: tuple[float, ...]
     trust_radius: float | None = None
     sampler: str = ""
+    redrawn: bool = False
+    spacing_power: float | None = None
     own_terms: bool = False
 
     @property
@@ -62,7 +66,7 @@ class Method:
 
     @property
     def as_in_paper(self) -> bool:
-        """Whether it guides by the paper's guidance, with the run's own sampler, steps and trust radius."""
+        """Whether it guides by the paper's guidance, on the run's own terms."""
         return self.at in get_args(At) and not self.own_terms
 
 
@@ -122,7 +126,7 @@ def _method(name: str, entry: Entry, plan: Plan) -> Method:
     chain, own = plan.sampling, entry.sampler
     # The run's eta is for the run's sampler alone.
     sampler = "" if own is None or (own == chain.sampler and chain.eta == 0) else _describe(own)
-    own_terms = bool(sampler) or entry.steps != chain.steps
+    own_terms = bool(sampler) or entry.steps != chain.steps or entry.spacing_power is not None
     if isinstance(entry, Unguided):
         return Method(name, "", False, "", "", "", (0.0,), sampler=sampler, own_terms=own_terms)
     robust = plan.classifiers[entry.classifier].noised
@@ -130,14 +134,12 @@ def _method(name: str, entry: Entry, plan: Plan) -> Method:
         return Method(
             *(name, entry.classifier, robust, REJECTION, "", "", (0.0,)), sampler=sampler, own_terms=own_terms
         )
-    own_terms = own_terms or entry.trust_radius != chain.trust_radius
+    own_terms = own_terms or entry.trust_radius != chain.trust_radius or entry.reject is not None
     scales = tuple(float(scale) for scale in entry.scales)
     stabilizer = " + ".join(map(_describe, stabilizer_chain(entry)))
     at = entry.own["at"] if entry.kind is ClassifierGuidance else entry.label
-    return Method(
-        *(name, entry.classifier, robust, at, stabilizer, entry.objective, scales),
-        *(entry.trust_radius, sampler, own_terms),
-    )
+    settings = entry.objective, scales, entry.trust_radius, sampler, entry.reject is not None, entry.spacing_power
+    return Method(name, entry.classifier, robust, at, stabilizer, *settings, own_terms)
 
 
 def stabilizer_chain(entry: Guided) -> list[Choice]:

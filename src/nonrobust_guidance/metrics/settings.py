@@ -53,7 +53,8 @@ class Cost(Settings):
     rounds: Annotated[int, Number(whole=True, least=1, most=1000)] = 3
     """In each of them every method draws one batch."""
     batch_size: Annotated[int, Number(whole=True, least=1, most=10_000)] = 64
-    """Images of a batch; a multiple of what the networks see at a time, 32 images of 32 x 32, wastes no passes."""
+    """Images of a batch, and four times as many where what is not accepted is drawn again; a multiple of what the
+    networks see at a time, 32 images of 32 x 32, wastes no passes."""
 
 
 class GroundTruth(Settings):

@@ -9,6 +9,9 @@ from nonrobust_guidance.settings import Settings
 from nonrobust_guidance.settings.base import absent
 from nonrobust_guidance.settings.types import DIFFERENT, Name, Words
 
+EVIDENCE_FILE = "evidence.csv"
+"""Among a run's results, a copy of the verdicts of the run that ``report.evidence`` names."""
+
 
 class Report(Settings):
     """What is shown."""

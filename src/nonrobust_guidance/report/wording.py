@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from nonrobust_guidance.metrics.cells import list_methods, stabilizer_chain
+from nonrobust_guidance.metrics.cells import REJECTION, list_methods, stabilizer_chain
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.sampling.settings import Plan
 from nonrobust_guidance.settings import Choice
@@ -90,7 +90,8 @@ def families_of(plan: Plan) -> dict[str, str]:
             chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
             region = [f"trust region {method.trust_radius:g}"] if method.trust_radius is not None else []
             at = AT.get(method.at, method.at)
-            labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *sampler])
+            rejection = [REJECTION] if method.redrawn else []
+            labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *rejection, *sampler])
     return labels
 
 

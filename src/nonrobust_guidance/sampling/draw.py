@@ -25,7 +25,7 @@ from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.files import save_samples
 from nonrobust_guidance.sampling.microbatches import Microbatch
 from nonrobust_guidance.sampling.rejection import Rejection
-from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, acceptance_of
 from nonrobust_guidance.sampling.trajectory import trajectory
 from nonrobust_guidance.schedule import Schedule
 
@@ -77,7 +77,7 @@ def draw_samples(
     """
     where = choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
-    schedule = schedule.respaced(method.steps)
+    schedule = method.levels_of(schedule)
     origin = [diffusion] if guide is None else [diffusion, guide]
     classifier = None if guide is None else load_classifier(guide, where)
     rows = rows_at_once(where, batch_size, method.num_samples)
@@ -134,10 +134,11 @@ def drawing_of(
         microbatch: images that the networks see at a time, as `microbatch_size` takes it.
     """
     options = chain_options(chain, method) | {"microbatch": microbatch}
-    if isinstance(method, Rejected) and classifier is not None:
-        rejection = Rejection(classifier, target, method.reject.threshold)
-        return partial(pick_samples, rejection, method.reject.max_draws, unet, schedule, seed, options)
     guidance = method.make(classifier, target, scale) if isinstance(method, Guided) and classifier is not None else None
+    kept = acceptance_of(method)
+    if kept is not None and classifier is not None:
+        rejection = Rejection(classifier, target, kept.threshold, guidance)
+        return partial(pick_samples, rejection, kept.max_draws, unet, schedule, seed, options)
     return partial(follow_chain, guidance, unet, schedule, seed, options)
 
 

@@ -1,11 +1,11 @@
-"""Rejection sampling: unguided samples, of which those of the target are kept."""
+"""Rejection sampling: samples, unguided or guided, of which those are kept that a classifier accepts."""
 
 from __future__ import annotations
 
 import math
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from nonrobust_guidance.devices import in_float64
 from nonrobust_guidance.guidance.gradients import require_evaluation_mode
-from nonrobust_guidance.guidance.method import Classifier, require_count, require_target, targets_of
+from nonrobust_guidance.guidance.method import Classifier, Guidance, require_count, require_target, targets_of
 from nonrobust_guidance.guidance.objectives import target_objective
 from nonrobust_guidance.models.logits import classify
 from nonrobust_guidance.sampling.denoiser import Denoiser, image_shape, network_device, same_device
@@ -42,18 +42,21 @@ class RejectionSamples(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Rejection:
-    """Draws unguided samples until the classifier gives the target at least a probability: the baseline of guidance.
+    """Draws samples until the classifier gives the target at least a probability.
 
     Each sample has a sequence of attempts of its own, and the first accepted one is kept. So the images are distributed
-    as the unguided ones given that the classifier accepts them, and the number of draws is geometric with the
-    probability of that: K on average, for K classes that are equally frequent and well apart. Where classes overlap,
-    the images are those of which the classifier is sure, and not all of the target's.
+    as all attempts given that the classifier accepts them, and the number of draws is geometric with the probability of
+    that. Unguided attempts are the baseline of guidance: K draws on average, for K classes that are equally frequent
+    and well apart. Guided ones are mostly accepted at once, and guidance may then be so gentle that it fails now and
+    then, for what fails is drawn again. Where classes overlap, the images are those of which the classifier is sure,
+    and not all of the target's.
 
     Attributes:
         classifier: of clean images, as `ClassifierGuidance` takes it. One that is told t is told the least of the
             schedule's; an `augmented` one gets seeded noise.
         target: the class, an int, or a LongTensor (N,) with one for each sample.
         threshold: least probability of the target, within 0 .. 1.
+        guidance: what guides the attempts; its target gives way to the one here. None for unguided attempts.
 
     Raises:
         TypeError: if the classifier is not callable or the target no integer.
@@ -63,6 +66,7 @@ class Rejection:
     classifier: Classifier
     target: int | Tensor
     threshold: float = 0.5
+    guidance: Guidance | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could only fail later."""
@@ -89,11 +93,11 @@ class Rejection:
     ) -> RejectionSamples:
         """Return N images, and for each whether it was accepted and after how many draws.
 
-        Attempt j of sample i is a function of (seed, i, j), and attempt 0 is the unguided sample i of `sample`. So
-        neither the batches nor the jobs that share the samples of a seed change what is kept, wherever the bits of an
-        image do not depend on its batch; see ``microbatch`` in `trajectory`. Only samples that still wait are drawn
-        again. Where they do not fill a batch, further attempts of theirs do; those after an accepted one are left out,
-        of the counts too.
+        Attempt j of sample i is a function of (seed, i, j), and attempt 0 is sample i of `sample`. So neither the
+        batches nor the jobs that share the samples of a seed change what is kept, wherever the bits of an image do not
+        depend on its batch; see ``microbatch`` in `trajectory`. Only samples that still wait are drawn again. Where
+        they do not fill a microbatch, or a batch whose size was given, further attempts of theirs do; those after an
+        accepted one are left out, of the counts too.
 
         Args:
             denoiser: a diffusers UNet2DModel or any callable (x_t, t) -> output.
@@ -102,22 +106,23 @@ class Rejection:
             seed: with the sample's index, its attempt and the step it determines all noise.
             max_draws: attempts of a sample at most. None of them is accepted with probability ``(1 - p)^max_draws``,
                 where p is that of a single one: with 100 and p = 1/10, for one sample in 40,000.
-            batch_size: how many attempts are drawn together; left out, N, filled up to whole microbatches. It may be
-                larger than N.
+            batch_size: how many attempts are drawn together, which may be more than N; left out, as many whole
+                microbatches as the waiting samples fill.
             first_index: index of the first sample, so that jobs may share the samples of one seed.
             shape: (C, H, W); left out, the model's own.
             microbatch: how many images the networks see at a time, see `microbatch_size`.
             **options: of `trajectory`: sampler, eta, use_clipped_model_output, clip, autocast, dtype, device.
 
         Raises:
-            TypeError: if guidance or noise are among the options.
+            TypeError: if guidance, which is a field, or noise are among the options.
             ValueError: as `sample`, or if the classifier fails, or its logits are not finite.
 
         Warns:
             RuntimeWarning: if samples were not accepted; the others are returned with them.
         """
         for name in sorted({"guidance", "noise"} & set(options)):
-            raise TypeError(f"Rejection draws unguided samples from seeded noise; leave out {name}.")
+            remedy = "give it as Rejection(..., guidance=...)" if name == "guidance" else "leave it out"
+            raise TypeError(f"Rejection draws its attempts from seeded noise and takes no {name} here; {remedy}.")
         require_count("max_draws", max_draws)
         if batch_size is not None:
             require_count("batch_size", batch_size)
@@ -127,16 +132,16 @@ class Rejection:
             same_device("classifier", self.classifier, place)
         size, targets = image_shape(denoiser, shape), targets_of(self.target, num_samples)
         candidates = [Candidate() for _ in range(num_samples)]
-        if batch_size is None:
-            rows = microbatch_size(microbatch, denoiser, num_samples, size, place)
-            batch_size = math.ceil(num_samples / rows) * rows
-        while attempts := self._next_attempts(candidates, batch_size, max_draws):
+        rows = microbatch_size(microbatch, denoiser, num_samples, size, place)
+        while attempts := self._next_attempts(candidates, rows, batch_size, max_draws):
             noise = AttemptNoise(seed, [(first_index + i, attempt) for i, attempt in attempts], size)
-            images, _ = sample_counted(
-                denoiser, schedule, len(attempts), seed, noise=noise, shape=size, microbatch=microbatch, **options
-            )
-            rows = microbatch_size(microbatch, denoiser, len(attempts), size, place)
             wanted = targets[[i for i, _ in attempts]]
+            guidance = self.guidance and replace(self.guidance, target=wanted)
+            images, _ = sample_counted(
+                denoiser, schedule, len(attempts), seed,
+                guidance=guidance, noise=noise, shape=size, microbatch=microbatch, **options,
+            )  # fmt: skip
+            rows = microbatch_size(microbatch, denoiser, len(attempts), size, place)
             probabilities = self._probabilities(images, wanted, schedule, noise, rows)
             for (i, _), image, probability in zip(attempts, images, probabilities.tolist(), strict=True):
                 if not self._accepts(candidates[i]):
@@ -146,9 +151,15 @@ class Rejection:
     def _accepts(self, candidate: Candidate) -> bool:
         return candidate.probability >= self.threshold
 
-    def _next_attempts(self, candidates: Sequence[Candidate], size: int, max_draws: int) -> list[tuple[int, int]]:
-        """Return up to ``size`` pairs of a waiting sample and the number of its attempt, the nearest attempts first."""
+    def _next_attempts(
+        self, candidates: Sequence[Candidate], rows: int, batch_size: int | None, max_draws: int
+    ) -> list[tuple[int, int]]:
+        """Return pairs of a waiting sample and the number of its attempt, the nearest attempts first.
+
+        Not more than ``batch_size`` of them; where that is None, than whole microbatches of ``rows`` hold.
+        """
         waiting = [i for i, candidate in enumerate(candidates) if not self._accepts(candidate)]
+        size = batch_size or math.ceil(len(waiting) / rows) * rows
         attempts = (
             (i, candidates[i].draws + ahead)
             for ahead in range(max_draws)

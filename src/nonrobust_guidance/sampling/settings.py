@@ -9,7 +9,7 @@ import dataclasses
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from itertools import product
-from typing import Annotated, Any, ClassVar, Literal, Protocol, Self, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, Self, cast
 
 from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic.json_schema import JsonSchemaValue
@@ -42,12 +42,16 @@ from nonrobust_guidance.settings.types import (
     Fraction,
     Identifier,
     NameOf,
+    Number,
     Positive,
     Range,
     Seed,
     Several,
     Words,
 )
+
+if TYPE_CHECKING:
+    from nonrobust_guidance.schedule import Schedule
 
 _MOST_SHARDS = 10_000
 # Beside the methods' samples, factors.csv lists real images under these names.
@@ -73,6 +77,15 @@ class Entry(Settings):
     """Instead of the run's."""
     steps: Annotated[Count, FROM_RUN]
     """Instead of the run's."""
+    spacing_power: Annotated[float, Number(least=1, most=10)] | None = absent(
+        "Spaces the steps down from the noisiest level, above 1 closer together at the clean end."
+    )
+
+    def levels_of(self, schedule: Schedule) -> Schedule:
+        """Return the levels of a schedule that the method's steps start from, see `Schedule.respaced`."""
+        if self.spacing_power is None:
+            return schedule.respaced(self.steps)
+        return schedule.respaced(self.steps, "trailing", self.spacing_power)
 
 
 class Unguided(Entry):
@@ -86,15 +99,20 @@ class Unguided(Entry):
         return (0,)
 
 
-class Reject(Settings):
+class Acceptance(Settings):
+    """Which attempts at a sample are kept."""
+
+    threshold: Fraction = 0.5
+    """Least probability that the classifier gives the target."""
+    max_draws: Count = 100
+    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
+
+
+class Reject(Acceptance):
     """Which unguided samples are kept."""
 
     classifier: Words
     """Name of the classifier that accepts them."""
-    threshold: Fraction = 0.5
-    """Least probability that it gives the target."""
-    max_draws: Count = 100
-    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
 
 
 class Rejected(Entry):
@@ -132,6 +150,7 @@ class Guided(Entry):
     on_nonfinite: Literal["raise", "skip"] = "raise"
     """Whether a gradient with a NaN or an infinity stops the job or counts as zero."""
     trust_radius: Positive | None = absent("Bounds how far guidance moves x in a step, in units of the step's noise.")
+    reject: Acceptance | None = absent("Draws again what the guide itself does not accept, see `Rejection`.")
     vary: dict[Words, Annotated[tuple[Any, ...], Field(min_length=1), DIFFERENT]] | None = absent(
         "Further keys of the method to choose by sampling.search, each with the values to try."
     )
@@ -248,7 +267,7 @@ class OneMethod:
             return raw
         if not isinstance(raw, Mapping):
             raise WrongTypeError(raw, "a mapping")
-        if "reject" in raw:
+        if "reject" in raw and raw.get("classifier") is None:
             return Rejected.model_validate(raw)
         if raw.get("classifier") is None:
             for key in raw:
@@ -290,6 +309,11 @@ def _keys_of_guided() -> frozenset[str]:
 
 
 Method = Guided | Unguided | Rejected
+
+
+def acceptance_of(method: Method) -> Acceptance | None:
+    """Return which of a method's attempts are kept; None where each sample is drawn once."""
+    return None if isinstance(method, Unguided) else method.reject
 
 
 class Chain(Settings):

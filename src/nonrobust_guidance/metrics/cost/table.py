@@ -28,11 +28,13 @@ from nonrobust_guidance.models.images import to_uint8
 from nonrobust_guidance.records.cards import describe_device, weights_hash
 from nonrobust_guidance.sampling.denoiser import Denoiser
 from nonrobust_guidance.sampling.draw import drawing_of, fingerprint
-from nonrobust_guidance.sampling.settings import Chain, Method, Rejected
+from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected, acceptance_of
 from nonrobust_guidance.schedule import Schedule
 
 IMAGES = 64
 """The table's seconds are of so many images."""
+LARGER = 4
+"""Times as many images, of which some may have to be drawn again, are drawn together."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,8 @@ def measure_cost(run: Measured, data_folder: Path, checkpoints: Path, output_csv
                 bar.update()
     rows = [
         {"method": name, "scale": middle_scale(method.drawn_scales), "steps": method.steps}
-        | summary([kept.load(number, name) for number in range(settings.rounds)], method, settings.batch_size)
-        | {"rounds": settings.rounds, "batch_size": settings.batch_size, "threads": place["threads"]}
+        | summary([kept.load(number, name) for number in range(settings.rounds)], method, batch_of(method, settings))
+        | {"rounds": settings.rounds, "batch_size": batch_of(method, settings), "threads": place["threads"]}
         | {"device": place["kind"], "processor": place["name"]}
         for name, method in methods.items()
     ]
@@ -119,18 +121,20 @@ class Bench:
 
     def measure(self, name: str, number: int) -> Measurement:
         """Draw a method's batch of a round; before its first one, two steps that are not timed."""
-        sampling, size = self.run.sampling, self.settings.batch_size
+        sampling = self.run.sampling
         method, seed, chain = sampling.methods[name], sampling.seeds[0], sampling.part(Chain)
+        size = batch_of(method, self.settings)
         classifier = self.classifiers[method.classifier] if method.classifier else None
         target = self.run.dataset.classes.index(sampling.targets[number % len(sampling.targets)])
         scale, batch = middle_scale(method.drawn_scales), range(number * size, (number + 1) * size)
         if name not in self.warm:
-            # Of two steps rejection would accept next to nothing, so it warms up as the unguided chain that it runs.
+            # Of two steps rejection would accept next to nothing, so it warms up as the chain that it runs.
             guide = None if isinstance(method, Rejected) else classifier
-            for _ in drawing_of(method, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
+            once = method.model_copy(update={"reject": None}) if isinstance(method, Guided) else method
+            for _ in drawing_of(once, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
                 pass
             self.warm.add(name)
-        schedule = self.schedule.respaced(method.steps)
+        schedule = method.levels_of(self.schedule)
         draw = drawing_of(method, scale, classifier, target, self.unet, schedule, seed, chain)
         network = self.unet if isinstance(self.unet, nn.Module) else None
         with counting(network) as drawn, counting(classifier) as asked:
@@ -142,6 +146,14 @@ class Bench:
         return Measurement(seconds, cpu_seconds, drawn.forward, drawn.backward, asked.forward, asked.backward)
 
 
+def batch_of(method: Method, settings: Cost) -> int:
+    """Return how many images of a method are drawn together: more where some of them may have to be drawn again.
+
+    These wait until they fill what the networks see at a time, which costs a small batch more passes than a cell.
+    """
+    return settings.batch_size * (LARGER if acceptance_of(method) else 1)
+
+
 def summary(measured: list[Measurement], method: Method, batch_size: int) -> dict[str, Any]:
     """Return the columns of a method's measurements, batches of ``batch_size`` images each."""
     seconds = np.array([one.seconds for one in measured]) * IMAGES / batch_size
@@ -151,7 +163,7 @@ def summary(measured: list[Measurement], method: Method, batch_size: int) -> dic
         for what in Measurement.__dataclass_fields__
         if not what.endswith("seconds")
     }
-    attempts = passes["unet_forward"] / method.steps if isinstance(method, Rejected) else 1
+    attempts = passes["unet_forward"] / method.steps if acceptance_of(method) else 1
     return {
         "seconds": np.median(seconds),
         "seconds_least": seconds.min(),

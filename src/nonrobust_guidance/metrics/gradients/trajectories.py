@@ -86,7 +86,7 @@ def measure_trajectories(
     """
     num_samples, scale, where = settings.num_samples, middle_scale(method.scales), choose_device(device)
     unet, schedule = load_diffusion(diffusion, where)
-    schedule = schedule.respaced(method.steps)
+    schedule = method.levels_of(schedule)
     guidance = method.make(load_classifier(guide, where), label, scale)
     batches = split_batches(range(num_samples), batch_size)
     steps: dict[tuple[int, int], list[Numbers]] = {}

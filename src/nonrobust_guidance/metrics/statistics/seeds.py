@@ -22,16 +22,16 @@ def share_over_seeds(rows: pd.DataFrame, column: str) -> Interval:
 def mean_over_seeds(rows: pd.DataFrame, column: str) -> Interval:
     """Return the mean of a column over rows of one cell with several seeds, and its interval.
 
-    With several seeds it is Student's t interval of their mean, which knows nothing of the cells' own intervals. With
-    one seed it is the cell's own, from ``<column>_low`` and ``<column>_high``; where the table has none, its ends are
-    not numbers.
+    It follows from the cells' own intervals, ``<column>_low`` and ``<column>_high``, by the square-and-add rule, for
+    samples of different seeds are independent. Where the table has none, several seeds have Student's t interval of
+    their mean, and a single one has ends that are not numbers.
     """
+    if {f"{column}_low", f"{column}_high"} <= set(rows.columns):
+        ends = rows[[column, f"{column}_low", f"{column}_high"]].to_numpy(dtype=float)
+        return mean_of([Interval(*cell) for cell in ends.tolist()])
     values = rows[column].to_numpy(dtype=float)
     if len(values) == 1:
-        low, high = (
-            float(rows[column + end].iloc[0]) if column + end in rows else math.nan for end in ("_low", "_high")
-        )
-        return Interval(float(values[0]), low, high)
+        return Interval(float(values[0]), math.nan, math.nan)
     half = student.ppf((1 + LEVEL) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return Interval(float(values.mean()), float(values.mean() - half), float(values.mean() + half))
 
@@ -44,7 +44,7 @@ def mean_over_cells(rows: pd.DataFrame, column: str) -> Interval:
 def probability_over_seeds(rows: pd.DataFrame, judge: str) -> tuple[Interval, float]:
     """Return the mean of the target's probability with its interval, and its standard deviation over all samples.
 
-    With one seed the interval is the normal one of a mean of n samples.
+    The interval is the normal one of a mean of n samples, those of all seeds.
 
     Args:
         rows: of one cell with several seeds.
@@ -54,7 +54,5 @@ def probability_over_seeds(rows: pd.DataFrame, judge: str) -> tuple[Interval, fl
     weights = rows["n"] / rows["n"].sum()
     centre = float((weights * rows[mean]).sum())
     spread = math.sqrt(float((weights * (rows[deviation] ** 2 + (rows[mean] - centre) ** 2)).sum()))
-    if len(rows) > 1:
-        return mean_over_seeds(rows, mean), spread
     half = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread / np.sqrt(float(rows["n"].sum()))
     return Interval(centre, max(0.0, centre - half), min(1.0, centre + half)), spread

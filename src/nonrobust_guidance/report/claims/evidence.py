@@ -10,11 +10,9 @@ import pandas as pd
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.tables import CLAIMS, NOT_TESTED
 from nonrobust_guidance.report.results import read_table
-from nonrobust_guidance.report.settings import Reported
+from nonrobust_guidance.report.settings import EVIDENCE_FILE, Reported
 
 DRAWN_HERE = "drawn here"
-PUBLISHED = Path("published")
-"""Where git holds the results of runs, beside the folder ``results``."""
 
 
 class Evidence(NamedTuple):
@@ -41,7 +39,7 @@ def read_evidence(run: Reported, results_folder: Path) -> Evidence | None:
 
     Args:
         run: the run; its schedule is that of the published one, which takes every step of it.
-        results_folder: of the run, in the folder beside which ``published`` lies.
+        results_folder: of the run, which holds a copy of the published verdicts.
 
     Raises:
         UserError: if the file is missing or lacks a column.
@@ -49,8 +47,8 @@ def read_evidence(run: Reported, results_folder: Path) -> Evidence | None:
     name = run.report.evidence
     if name is None:
         return None
-    path = results_folder.parent.parent / PUBLISHED / name / CLAIMS.name
+    path = results_folder / EVIDENCE_FILE
     if not path.is_file():
-        raise UserError(f"report.evidence is {name}, but {path} is missing; take the key out, or bring the file back")
+        raise UserError(f"report.evidence is {name}, but {path} is missing; copy published/{name}/{CLAIMS.name} there")
     steps = run.diffusion.schedule.num_steps
     return Evidence(f"paper's protocol, {steps} steps (published evidence)", read_table(path, CLAIMS.columns))

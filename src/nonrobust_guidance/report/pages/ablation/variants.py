@@ -58,9 +58,11 @@ def parts_of(entry: Guided, chain: Chain) -> Parts:
     """Return what a guided method is made of, in a run with this chain."""
     links, sampler = stabilizer_chain(entry), chain.sampler_of(entry)
     settings: dict[str, Any] = {key: getattr(entry, key) for key in SETTINGS}
+    settings["spacing_power"] = entry.spacing_power
     settings["guidance"] = entry.label
     settings["stabilizer"] = " + ".join(link.label for link in links) or "none"
     settings["sampler"] = name = (entry.sampler or chain.sampler).label
+    settings["rejection"] = f"below {entry.reject.threshold:g}" if entry.reject else "none"
     stabilizing: dict[str, Any] = {}
     for link in links:
         stabilizing[f"{link.label} bias_correction"] = False

@@ -33,8 +33,7 @@ def best_scales(results: Results, target: str) -> list[Row]:
 def sampling_table(results: Results) -> list[Row]:
     """Return a row a method, scale and target with every measure of the run: means over seeds, and intervals.
 
-    With one seed an interval is the cell's own, where it has one; with several it is Wilson's of all samples for an
-    accuracy and Student's t over the seeds for any other number.
+    An interval is Wilson's of all samples for an accuracy, and for another number that of `mean_over_seeds`.
     """
     labels = method_labels(results.run)
     return [
