@@ -16,6 +16,7 @@ GPU = {
     "measure_sensitivity",
     "measure_trajectories",
     "measure_signatures",
+    "compare_methods",
 }
 NO_GPU = {"prepare_data", "merge_shards", "measure_ground_truth", "render_page"}
 LIGHT = {"decide_claims", "gather_cards", "gather_scores", "gather_trajectories", "render_index"}
