@@ -14,6 +14,7 @@ import nonrobust_guidance as ng
 from nonrobust_guidance.sampling.files import merge_shards
 
 METHOD = "nonrobust_x0"
+CELL = f"{METHOD}/scale-3"
 
 pytestmark = pytest.mark.timeout(900)  # processes that each import torch, several of them after each other
 
@@ -22,26 +23,26 @@ def test_two_processes_draw_what_one_after_another_does(on: torch.device, house:
     for name in ("diffusion", "nonrobust"):
         house.train(name, on)
     for seed in (0, 1):
-        subprocess.run(house.draw(tmp_path / "alone" / str(seed), on, METHOD, seed), check=True)
-    beside = [subprocess.Popen(house.draw(tmp_path / "beside" / str(seed), on, METHOD, seed)) for seed in (0, 1)]
+        subprocess.run(house.draw(tmp_path / "alone", on, METHOD, seed), check=True)
+    beside = [subprocess.Popen(house.draw(tmp_path / "beside", on, METHOD, seed)) for seed in (0, 1)]
     assert [process.wait() for process in beside] == [0, 0]
     cells = [path.relative_to(tmp_path / "alone") for path in sorted((tmp_path / "alone").rglob("*.npy"))]
     assert len(cells) == 4  # two seeds, two targets
     for cell in cells:
         assert (tmp_path / "alone" / cell).read_bytes() == (tmp_path / "beside" / cell).read_bytes()
-    zero, one = (np.load(tmp_path / "alone" / str(seed) / "baseball.npy") for seed in (0, 1))
+    zero, one = (np.load(tmp_path / "alone" / CELL / f"seed-{seed}" / "baseball.npy") for seed in (0, 1))
     assert not np.array_equal(zero, one)
 
 
 def test_shards_hold_what_the_whole_cell_does(on: torch.device, house: House, tmp_path: Path) -> None:
     for name in ("diffusion", "nonrobust"):
         house.train(name, on)
-    subprocess.run(house.draw(tmp_path / "whole", on, METHOD, 0), check=True)
-    shards = ("0-9", "9-22")  # neither is a multiple of the batch of 8
+    subprocess.run(house.draw(tmp_path, on, METHOD, 0), check=True)
+    shards, cell = ("0-9", "9-22"), tmp_path / CELL / "seed-0"  # neither is a multiple of the batch of 8
     for shard in shards:
-        subprocess.run(house.draw(tmp_path / shard, on, METHOD, 0, "--shard", shard), check=True)
-    merge_shards([tmp_path / shard / "baseball.npy" for shard in shards], tmp_path / "merged.npy")
-    assert (tmp_path / "merged.npy").read_bytes() == (tmp_path / "whole" / "baseball.npy").read_bytes()
+        subprocess.run(house.draw(tmp_path, on, METHOD, 0, "--shard", shard), check=True)
+    merge_shards([cell / shard / "baseball.npy" for shard in shards], tmp_path / "merged.npy")
+    assert (tmp_path / "merged.npy").read_bytes() == (cell / "baseball.npy").read_bytes()
 
 
 def test_two_streams_of_one_process_take_turns(on: torch.device, networks: Networks) -> None:
