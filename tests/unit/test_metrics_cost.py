@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from small_networks import Brightness, Flat
 from torch import nn
 
 import nonrobust_guidance as ng
@@ -32,28 +33,6 @@ METHODS = {
 }
 
 
-class Flat(nn.Module):
-    """A network of a few weights, on images of 4 x 4."""
-
-    config = type("Config", (), {"sample_size": 4, "in_channels": 3})
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Conv2d(3, 3, 1)
-
-    def forward(self, x, t):
-        return self.layer(x)
-
-
-class Brightness(nn.Module):
-    """As many classes as balls; the mean pixel says which of the first two."""
-
-    def forward(self, x):
-        mean = x.flatten(1).mean(dim=1)
-        return torch.stack([-50 * mean, 50 * mean, -100 + 0 * mean, -100 + 0 * mean], dim=1)
-
-
 def run_with(methods, **settings) -> Run:
     raw = load_config(CONFIG / "tiny.yaml").resolved()
     raw["sampling"] |= {"methods": methods}
@@ -66,7 +45,7 @@ def small(monkeypatch):
     """Take small networks in place of checkpoints."""
     schedule = ng.Schedule.linear(40, 1e-3, 0.4)
     monkeypatch.setattr(table, "load_diffusion", lambda path, device: (Flat().eval().requires_grad_(False), schedule))
-    monkeypatch.setattr(table, "load_classifier", lambda path, device: Brightness().eval())
+    monkeypatch.setattr(table, "load_classifier", lambda path, device: Brightness(4).eval())
     monkeypatch.setattr(table, "weights_hash", lambda path: path.name)
 
 
@@ -109,7 +88,7 @@ def test_rejection_counts_every_attempt(tmp_path):
     methods = {"kept": {"reject": {"classifier": "nonrobust"}}}
     row = measured(run_with(methods, rounds=2, batch_size=8), tmp_path).loc["kept"]
     assert row["batch_size"] == 4 * 8
-    rejection, drawn = ng.Rejection(Brightness().eval(), target=0), table.load_diffusion("", "")
+    rejection, drawn = ng.Rejection(Brightness(4).eval(), target=0), table.load_diffusion("", "")
     schedule = drawn[1].respaced(4)
     # The first round is toward class 0 and the second, with the next samples, toward class 1.
     needed = [

@@ -4,8 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
+from small_networks import Brightness, Flat
 
 import nonrobust_guidance as ng
 from nonrobust_guidance.config import Run, load_config, parse_config, sample_files
@@ -19,28 +18,6 @@ from nonrobust_guidance.sampling.settings import Chain, Rejected, section_of_gui
 CONFIG = Path(__file__).parents[2] / "config"
 SCHEDULE = ng.Schedule.linear(40, 1e-3, 0.4)
 TARGETS = {"dark": 0, "bright": 1}
-
-
-class Flat(nn.Module):
-    """A network of a few weights, on images of 4 x 4."""
-
-    config = type("Config", (), {"sample_size": 4, "in_channels": 3})
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.layer = nn.Conv2d(3, 3, 1)
-
-    def forward(self, x, t):
-        return self.layer(x)
-
-
-class Brightness(nn.Module):
-    """Two classes, told apart by the mean pixel."""
-
-    def forward(self, x):
-        mean = x.flatten(1).mean(dim=1)
-        return torch.stack([-50 * mean, 50 * mean], dim=1)
 
 
 def run_with(**methods) -> Run:

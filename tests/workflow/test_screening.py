@@ -1,29 +1,22 @@
 """A run that screens its candidates first: what is drawn when, and what follows a change of the screening."""
 
 import csv
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from commands import TINY, snakemake
 
-ROOT = Path(__file__).parents[2]
-TINY = ROOT / "config" / "tiny.yaml"
 DRAWN = ["results/tiny/metrics.csv", "results/tiny/trajectories/adam.csv"]
 
 pytestmark = [pytest.mark.complete, pytest.mark.timeout(900)]
 
 
-def snakemake(directory: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", directory]
-    command += ["--configfile", directory / "searching.yaml", "--cores", "2", "--", *arguments]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+def make(directory: Path, *files: str) -> str:
+    run = snakemake(directory, "--", *files, config=directory / "searching.yaml")
     assert run.returncode == 0, run.stdout + run.stderr
     return run.stdout + run.stderr
 
@@ -52,7 +45,7 @@ def test_candidates_are_screened_and_the_chosen_one_is_drawn_afresh(finished: Pa
     shutil.rmtree(directory / "results" / "tiny" / "samples")
     results = directory / "results" / "tiny"
     search(directory, scales=[0.03, 0.3], vary={"steps": [4, 3]})
-    snakemake(directory, *DRAWN)
+    make(directory, *DRAWN)
 
     chosen = [row for row in rows(results / "selection.csv") if row["chosen"] == "1"]
     assert [row["method"] for row in chosen] == ["adam"]
@@ -68,12 +61,12 @@ def test_candidates_are_screened_and_the_chosen_one_is_drawn_afresh(finished: Pa
     assert {row["scale"] for row in rows(results / "metrics.csv") if row["method"] == "adam"} == {scale}
     # One step less than there are, for the last one is not guided.
     assert len(rows(results / "trajectories" / "adam.csv")) == steps - 1
-    assert "Nothing to be done" in snakemake(directory, *DRAWN)
+    assert "Nothing to be done" in make(directory, *DRAWN)
 
     # A further candidate is drawn, and what hangs on the choice is looked at again; what was confirmed stands.
     ages = {path: path.stat().st_mtime_ns for path in results.glob("samples/**/*.npy")}
     search(directory, scales=[0.03, 0.3, 1e-6], vary={"steps": [4, 3]})
-    made = jobs(snakemake(directory, *DRAWN))
+    made = jobs(make(directory, *DRAWN))
     assert {"Screening adam__1 at scale 1e-06", "Screening adam__2 at scale 1e-06"} <= set(made)
     assert "Choosing each method's scale" in made
     assert not [job for job in made if job.startswith(("Screening adam__1 at scale 0", "Drawing unguided"))]
