@@ -81,7 +81,7 @@ def test_a_release_restores_and_plans_what_a_clone_does(release: Path, programs:
         assert (release / file.relative_to(clone)).read_bytes() == file.read_bytes()
     planned = plan(release, programs=programs)
     assert planned == plan(clone)
-    assert "draw_samples" in planned
+    assert "screen_candidate" in planned
     assert "train" not in planned
     assert not (release / ".git").exists()
 

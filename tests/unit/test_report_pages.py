@@ -115,7 +115,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     links = assert_self_contained(index)
     *files, paper = links.linked
     assert paper == "https://arxiv.org/abs/2507.00687"
-    assert files == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../config.yaml"]
+    assert files == ["sampling.html", "../metrics.csv", "../noise_accuracy.csv", "../comparisons.csv", "../config.yaml"]
     assert all((index.parent / target).is_file() for target in files)
     shown = re.sub(r"\s+", " ", "".join(links.text))
     assert "Run r&<b>un, on toys (cup and b<i>&$l): 5 ways of guiding and 1 without a guide" in shown

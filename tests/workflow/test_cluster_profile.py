@@ -35,7 +35,7 @@ def test_rules_say_nothing_of_a_site_or_a_scheduler(file):
 
 def test_the_profile_has_a_line_for_every_rule_that_is_submitted():
     text = "\n".join(file.read_text() for file in RULES)
-    blocks = re.split(r"^ *(?:use )?rule (?=\w+(?::| as))", text, flags=re.MULTILINE)[1:]
+    blocks = re.split(r"^ *(?:use )?(?:rule|checkpoint) (?=\w+(?::| as))", text, flags=re.MULTILINE)[1:]
     names = {re.match(r"(?:\w+ as )?(\w+)", block)[1]: "localrule: True" in block for block in blocks}
     assert {name for name, local in names.items() if not local} == set(TABLE)
 
