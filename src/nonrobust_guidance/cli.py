@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from nonrobust_guidance.models.origins import (
     trained_models,
 )
 from nonrobust_guidance.progress import progress_lines
-from nonrobust_guidance.sampling.settings import Chain
+from nonrobust_guidance.sampling.settings import Chain, cell_folder
 from nonrobust_guidance.settings.files import failure_in_own_file
 
 # A run is taken apart here, so that each function gets the values that it uses; only functions of `measure_table` are
@@ -133,28 +132,25 @@ def gather_cards(args: argparse.Namespace) -> None:
 
 
 def draw_samples(args: argparse.Namespace) -> None:
-    """Draw samples of one method at the scales and with the seeds given, for every target; a shard of them, or all."""
+    """Draw samples of one method at one scale with the seeds given, for every target; a shard of them, or all."""
     run = load_config(args.config)
     _require_known(args, "method", run.sampling.methods, "sampling.methods")
     from nonrobust_guidance.sampling.draw import draw_samples
 
-    method = run.sampling.methods[args.method]
-    for scale, seed in product(args.scale, args.seed):
-        cell = args.output / args.method / f"scale-{scale:g}" / f"seed-{seed}"
-        draw_samples(
-            args.method,
-            method,
-            scale,
-            seed,
-            run.sampling.part(Chain),
-            {target: run.dataset.classes.index(target) for target in run.sampling.targets},
-            args.checkpoints / run.diffusion.name,
-            args.checkpoints / method.classifier if method.classifier else None,
-            cell / f"{args.shard.start}-{args.shard.stop}" if args.shard else cell,
-            args.shard,
-            batch_size=run.sampling.batch_size,
-            device=run.device,
-        )
+    method, part = run.sampling.methods[args.method], f"{args.shard.start}-{args.shard.stop}" if args.shard else ""
+    draw_samples(
+        args.method,
+        method,
+        args.scale,
+        {seed: args.output / cell_folder(args.method, args.scale, seed) / part for seed in args.seed},
+        run.sampling.part(Chain),
+        {target: run.dataset.classes.index(target) for target in run.sampling.targets},
+        args.checkpoints / run.diffusion.name,
+        args.checkpoints / method.classifier if method.classifier else None,
+        args.shard,
+        batch_size=run.sampling.batch_size,
+        device=run.device,
+    )
 
 
 def merge_shards(args: argparse.Namespace) -> None:
@@ -461,8 +457,7 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command.add_argument("--replace", action="store_true", help="replace the training that the output folder holds")
     add(gather_cards, checkpoints=Path, output=Path)
-    draw = add(draw_samples, method=str, checkpoints=Path, output=Path)
-    draw.add_argument("--scale", type=float, nargs="+", required=True)
+    draw = add(draw_samples, method=str, scale=float, checkpoints=Path, output=Path)
     draw.add_argument("--seed", type=int, nargs="+", required=True)
     draw.add_argument("--shard", type=_indices, metavar="START-STOP", help="samples START to STOP - 1; all by default")
     add(merge_shards, of_run=False, output=Path).add_argument("shards", type=Path, nargs="+", help="in order")

@@ -95,7 +95,7 @@ def test_every_guidance_draws_images_by_a_run_file(name: str, sampler: str, chec
     run = run_with(one=one)
     sampling, folder = run.sampling, tmp_path / "samples"
     method, chain = sampling.methods["one"], sampling.part(Chain)
-    draw_samples("one", method, 0.5, 0, chain, {"ball": 1}, checkpoints / "unet", checkpoints / "weak", folder)
+    draw_samples("one", method, 0.5, {0: folder}, chain, {"ball": 1}, checkpoints / "unet", checkpoints / "weak")
     drawn = np.load(folder / "ball.npy")
     assert drawn.shape == (2, 8, 8, 3)
     card = json.loads((folder / "ball.json").read_text())["configuration"]
@@ -119,7 +119,7 @@ def test_the_levels_of_a_method_may_be_spaced_by_a_power(checkpoints: Path, tmp_
     # What the checkpoint says, "leading", holds where the method says nothing; 40 i^2 / 16 - 1 is 1.5, 9, 21.5, 39.
     assert levels == {"plain": [0, 10, 20, 30], "even": [9, 19, 29, 39], "fine": [1, 9, 21, 39]}
     models = checkpoints / "unet", checkpoints / "weak"
-    draw_samples("fine", methods["fine"], 0.5, 0, chain, {"ball": 1}, *models, tmp_path / "samples")
+    draw_samples("fine", methods["fine"], 0.5, {0: tmp_path / "samples"}, chain, {"ball": 1}, *models)
     guidance = ng.ClassifierGuidance(load_classifier(models[1], torch.device("cpu")), 1, 0.5, at="xt")
     expected = ng.sample(unet, schedule.respaced(4, "trailing", 2.0), 6, guidance=guidance)
     assert np.array_equal(np.load(tmp_path / "samples" / "ball.npy"), to_uint8(expected))

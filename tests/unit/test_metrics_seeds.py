@@ -65,5 +65,10 @@ def test_the_deviation_of_a_probability_is_that_of_all_samples() -> None:
     assert mean.low < mean.value < mean.high
     alone, deviation = probability_over_seeds(rows.iloc[:1], "self")
     assert deviation == pytest.approx(cells[0].std())
-    half = 1.959964 * cells[0].std() / math.sqrt(20)
-    assert alone == pytest.approx((cells[0].mean(), cells[0].mean() - half, cells[0].mean() + half), rel=1e-5)
+    # Wilson's interval at the n at which a share would have this mean's variance.
+    m, s = cells[0].mean(), cells[0].std(ddof=1)
+    effective = 20 * m * (1 - m) / s**2 * (1.959964 / stats.t.ppf(0.975, 19)) ** 2
+    z2 = 1.959964**2
+    middle = (m + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = math.sqrt(z2 * (m * (1 - m) + z2 / (4 * effective)) / effective) / (1 + z2 / effective)
+    assert alone == pytest.approx((m, middle - half, middle + half), rel=1e-4)

@@ -176,7 +176,7 @@ def test_it_guides_and_its_samples_are_scored(tmp_path: Path, file: Path) -> Non
     samples = tmp_path / "samples"
     method, chain = run.sampling.methods["mine_x0"], run.sampling.part(Chain)
     models = tmp_path / "diffusion", tmp_path / "mine"
-    draw_samples("mine_x0", method, 10, 0, chain, {"baseball": 0}, *models, samples / "mine_x0/scale-10/seed-0")
+    draw_samples("mine_x0", method, 10, {0: samples / "mine_x0/scale-10/seed-0"}, chain, {"baseball": 0}, *models)
     places = (tmp_path / "data", tmp_path, tmp_path / "weights", samples, tmp_path / "mine_x0.csv")
     score_method(list_cells(run), run.metrics.part(Scoring), "mine", *places, names={"run": "toy"})
     (row,) = pd.read_csv(tmp_path / "mine_x0.csv").to_dict("records")

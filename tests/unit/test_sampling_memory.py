@@ -90,11 +90,11 @@ def test_a_cell_is_drawn_to_the_same_bytes(monkeypatch: pytest.MonkeyPatch, tmp_
     monkeypatch.setattr(drawing, "weights_hash", lambda _: "none")
     mine = {"classifier": "weak", "at": "x0", "scales": [3], "num_samples": 14, "steps": 5}
     sampling = fake.run(methods={"mine": mine}).sampling
-    cell = ("mine", sampling.methods["mine"], 3.0, 0, sampling.part(Chain), {"cup": 0, "ball": 1}, tmp_path, tmp_path)
+    rest = (sampling.part(Chain), {"cup": 0, "ball": 1}, tmp_path, tmp_path)
     for name, most in {"whole": 32, "small": 3}.items():
         network = Sized(most).eval()
         monkeypatch.setattr(drawing, "load_diffusion", lambda *_, network=network: (network, SCHEDULE))
-        draw_samples(*cell, tmp_path / name, batch_size=8)
+        draw_samples("mine", sampling.methods["mine"], 3.0, {0: tmp_path / name}, *rest, batch_size=8)
         assert (max(network.batches), min(network.batches)) == (32, 2 if most == 3 else 32)  # 32, 16, 8, 4, 2
     for target in ("cup", "ball"):
         whole, small = (tmp_path / name / f"{target}.npy" for name in ("whole", "small"))

@@ -36,7 +36,7 @@ def drawn(tmp_path, monkeypatch):
 
     def call(folder, batch_size=4, indices=None, method=method, scale=0):
         draw.draw_samples(
-            "rejection", method, scale, 3, Chain(), TARGETS, tmp_path / "unet", tmp_path / "guide", tmp_path / folder,
+            "rejection", method, scale, {3: tmp_path / folder}, Chain(), TARGETS, tmp_path / "unet", tmp_path / "guide",
             indices, batch_size=batch_size, device="cpu",
         )  # fmt: skip
         return {target: np.load(tmp_path / folder / f"{target}.npy") for target in TARGETS}
@@ -54,6 +54,20 @@ def test_every_sample_is_one_that_the_classifier_accepts_whatever_the_batches(dr
         assert all(np.array_equal(found[name], other[name]) for name in TARGETS)
     shards = [drawn("first", indices=range(5)), drawn("second", indices=range(5, 11))]
     assert all(np.array_equal(found[name], np.concatenate([shard[name] for shard in shards])) for name in TARGETS)
+
+
+def test_a_job_of_several_seeds_loads_its_networks_once(drawn, monkeypatch, tmp_path):
+    loaded, load = [], draw.load_diffusion
+    monkeypatch.setattr(draw, "load_diffusion", lambda *given: loaded.append(given) or load(*given))
+    whole, method = drawn("alone"), Rejected(reject={"classifier": "nonrobust"}, num_samples=11, steps=4)
+    folders = {seed: tmp_path / f"seed-{seed}" for seed in (3, 4)}
+    paths = (tmp_path / "unet", tmp_path / "guide")
+    draw.draw_samples("rejection", method, 0, folders, Chain(), TARGETS, *paths, batch_size=4, device="cpu")
+    assert len(loaded) == 2  # once by each call
+    for target in TARGETS:
+        third, fourth = (np.load(folder / f"{target}.npy") for folder in folders.values())
+        assert np.array_equal(third, whole[target])
+        assert not np.array_equal(fourth, third)
 
 
 def test_a_killed_job_goes_on_after_its_last_batch(drawn, monkeypatch):

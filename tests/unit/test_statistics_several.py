@@ -9,7 +9,7 @@ from scipy import stats
 from nonrobust_guidance.metrics.statistics.intervals import Interval
 from nonrobust_guidance.metrics.statistics.medians import median_interval
 from nonrobust_guidance.metrics.statistics.needed import samples_needed
-from nonrobust_guidance.metrics.statistics.several import Side, at_level, holm, over_seeds, p_value
+from nonrobust_guidance.metrics.statistics.several import Side, holm, over_seeds, p_value
 
 Z = 1.959963984540054
 
@@ -35,10 +35,6 @@ def test_the_end_that_faces_the_threshold_decides() -> None:
     point = Interval(0.5, 0.5, 0.5)
     assert [p_value(point, threshold) for threshold in (0.4, 0.5, 0.6)] == [0, 1, 0]
     assert math.isnan(p_value(Interval(0.5, math.nan, math.nan), 0.4))
-
-
-def test_an_interval_at_another_level_is_scipys_normal_one() -> None:
-    assert at_level(normal(3, 0.5), 0.9)[1:] == pytest.approx(stats.norm(3, 0.5).interval(0.9))
 
 
 def test_holms_steps_by_hand() -> None:

@@ -85,7 +85,7 @@ def run(tmp_path_factory):
         cell = folder / "samples" / method / f"scale-{scale}" / "seed-0"
         drawn, chain, labels = config.sampling.methods[method], config.sampling.part(Chain), {"dark": 0, "light": 1}
         guide = checkpoints / drawn.classifier if drawn.classifier else None
-        draw_samples(method, drawn, scale, 0, chain, labels, checkpoints / "diffusion", guide, cell)
+        draw_samples(method, drawn, scale, {0: cell}, chain, labels, checkpoints / "diffusion", guide)
         score = folder / "scores" / f"{method}.csv"
         cells = [cell for cell in list_cells(config) if cell.method.name == method]
         places = (data, checkpoints, folder / "weights", folder / "samples", score)

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from nonrobust_guidance.config.run import Models, Run
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.metrics.settings import Measured
+from nonrobust_guidance.sampling.settings import cell_folder
 from nonrobust_guidance.settings import sentence_of
 from nonrobust_guidance.settings.mistakes import WrongTypeError
 from nonrobust_guidance.yaml_files import parse_yaml, read_yaml, write_yaml
@@ -110,7 +111,7 @@ def require_run_files(arguments: Sequence[str]) -> None:
 def sample_files(run: Measured) -> list[str]:
     """List the files that a run draws, relative to its samples' folder; unguided ones have scale 0 and no target."""
     return [
-        f"{name}/scale-{scale:g}/seed-{seed}/{target}.npy"
+        f"{cell_folder(name, scale, seed)}/{target}.npy"
         for name, method in run.sampling.methods.items()
         for scale in method.drawn_scales
         for seed in run.sampling.seeds

@@ -10,7 +10,7 @@ from typing import get_args
 from nonrobust_guidance.guidance.classifier import At, ClassifierGuidance
 from nonrobust_guidance.guidance.stabilizers import Identity
 from nonrobust_guidance.metrics.settings import Measured
-from nonrobust_guidance.sampling.settings import Guided, Plan, Rejected, Unguided
+from nonrobust_guidance.sampling.settings import Guided, Plan, Rejected, Unguided, cell_folder
 from nonrobust_guidance.sampling.settings import Method as Entry
 from nonrobust_guidance.settings import Choice
 
@@ -82,7 +82,7 @@ class Cell:
     def path(self, samples_folder: Path) -> Path:
         """Return the file; unguided samples are the same for every target."""
         name = ANY_TARGET if self.method.unguided else self.target
-        return samples_folder / self.method.name / f"scale-{self.scale:g}" / f"seed-{self.seed}" / f"{name}.npy"
+        return samples_folder / cell_folder(self.method.name, self.scale, self.seed) / f"{name}.npy"
 
 
 def list_methods(plan: Plan) -> list[Method]:

@@ -39,6 +39,11 @@ class AtScale(NamedTuple):
     distance: Interval
 
 
+def at_scale(rows: pd.DataFrame, scale: float, distance: str) -> AtScale:
+    """Return what the rows of a method at a scale come to; ``distance`` is the column of the conditional distance."""
+    return AtScale(scale, share_over_seeds(rows, "accuracy_heldout"), mean_over_cells(rows, distance))
+
+
 def best(outcomes: Sequence[AnyScored]) -> AnyScored:
     """Return the outcome to compare a method by.
 
@@ -78,5 +83,5 @@ def chosen_scale(metrics: pd.DataFrame, method: Method, targets: Sequence[str], 
             raise UserError(
                 f"metrics.csv has no row of {method.name} at scale {scale:g}; score this run's samples again"
             )
-        outcomes.append(AtScale(scale, share_over_seeds(rows, "accuracy_heldout"), mean_over_cells(rows, distance)))
+        outcomes.append(at_scale(rows, scale, distance))
     return best(outcomes).scale

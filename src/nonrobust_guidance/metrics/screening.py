@@ -9,7 +9,6 @@ made from the one that the user wrote, here and in `selection`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import product
 from typing import Any, NamedTuple, TypeVar
 
 from nonrobust_guidance.metrics.settings import Measured
@@ -42,10 +41,9 @@ def variants(run: Measured) -> dict[str, Variant]:
         return {}
     found: dict[str, Variant] = {}
     for name, method in run.sampling.guided.items():
-        vary = method.vary or {}
-        changes = [dict(zip(vary, values, strict=True)) for values in product(*vary.values())]
-        if vary or len(method.scales) > 1:
-            found |= {f"{name}__{i}" if vary else name: Variant(name, c) for i, c in enumerate(changes, start=1)}
+        if method.vary or len(method.scales) > 1:
+            numbered = enumerate(method.varied, start=1)
+            found |= {f"{name}__{i}" if method.vary else name: Variant(name, changes) for i, changes in numbered}
     return found
 
 

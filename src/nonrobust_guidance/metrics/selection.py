@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pandas as pd
 
 from nonrobust_guidance.csv_files import read_numbers
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
-from nonrobust_guidance.metrics.choice import best
+from nonrobust_guidance.metrics.choice import AtScale, at_scale, best
 from nonrobust_guidance.metrics.distances.spaces import list_spaces
 from nonrobust_guidance.metrics.screening import R, Variant, screening_of, variants, with_sampling, without
-from nonrobust_guidance.metrics.settings import Measured, Scoring
-from nonrobust_guidance.metrics.statistics.intervals import Interval
-from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_over_seeds
-from nonrobust_guidance.metrics.tables import METRICS, SELECTION
+from nonrobust_guidance.metrics.settings import Measured
+from nonrobust_guidance.metrics.tables import METRICS, SELECTION, with_ends
 
 
 def confirmed(run: R, selection: Path) -> R:
@@ -60,48 +58,42 @@ def select_candidates(run: Measured, screened_csv: Path, output_csv: Path) -> No
     rows = []
     for method in dict.fromkeys(variant.method for variant in names.values()):
         own = {name: variant for name, variant in names.items() if variant.method == method}
-        rows += _judged([_measured(name, own[name], part, run.metrics) for name, part in _scored(own, run, screened)])
+        rows += _judged(list(_scored(own, run, screened)))
     table = pd.DataFrame(rows, columns=SELECTION.columns)
     write_atomically(output_csv, lambda file: table.to_csv(file, index=False, float_format="%.6g"))
 
 
-class Candidate(NamedTuple):
-    """What a candidate came to over all targets."""
-
-    row: dict[str, Any]
-    accuracy: Interval
-    distance: Interval
-
-
-def _scored(own: Iterable[str], run: Measured, screened: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    methods = screening_of(run).sampling.guided
-    for name in own:
+def _scored(
+    own: Mapping[str, Variant], run: Measured, screened: pd.DataFrame
+) -> Iterator[tuple[dict[str, Any], AtScale]]:
+    """Yield for each candidate of a method what names its row, and what it came to over all targets."""
+    methods, distance = screening_of(run).sampling.guided, list_spaces(run.metrics)[0].conditional
+    for name, variant in own.items():
+        changes = json.dumps(dict(variant.changes)) if variant.changes else ""
         for scale in methods[name].scales:
             part = screened[(screened["method"] == name) & (screened["scale"] == scale)]
             if set(part["target"]) != set(run.sampling.targets):
-                raise UserError(
-                    f"the screening has not scored {name} at scale {scale:g} for every target; screen again"
-                )
-            yield name, part
+                cell = f"{name} at scale {scale:g}"
+                raise UserError(f"the screening has not scored {cell} for every target; screen again")
+            row = {"method": variant.method, "candidate": name, "changes": changes, "n": int(part["n"].sum())}
+            yield row, at_scale(part, scale, distance)
 
 
-def _measured(name: str, variant: Variant, rows: pd.DataFrame, scoring: Scoring) -> Candidate:
-    accuracy = share_over_seeds(rows, "accuracy_heldout")
-    distance = mean_over_cells(rows, list_spaces(scoring)[0].conditional)
-    row = {"method": variant.method, "candidate": name, "scale": rows["scale"].iloc[0], "n": int(rows["n"].sum())}
-    row["changes"] = json.dumps(dict(variant.changes)) if variant.changes else ""
-    row |= dict(zip(("accuracy", "accuracy_low", "accuracy_high"), accuracy, strict=True))
-    return Candidate(row | {"distance": distance.value}, accuracy, distance)
-
-
-def _judged(candidates: list[Candidate]) -> list[dict[str, Any]]:
-    """Return the rows of a method's candidates, each with the decision and its reason."""
+def _judged(scored: list[tuple[dict[str, Any], AtScale]]) -> list[dict[str, Any]]:
+    """Return the rows of a method's candidates with what each came to, the decision and its reason."""
+    candidates = [candidate for _, candidate in scored]
     chosen, top = best(candidates), max(candidate.accuracy for candidate in candidates)
 
-    def why(candidate: Candidate) -> str:
+    def why(candidate: AtScale) -> str:
         if candidate is chosen:
             return "as accurate as any, and of these the nearest to real images"
         level = candidate.accuracy.high >= top.low
         return "as accurate as any, but no nearer to real images" if level else "a lower accuracy than the highest"
 
-    return [candidate.row | {"chosen": int(candidate is chosen), "why": why(candidate)} for candidate in candidates]
+    return [
+        row
+        | dict(zip(with_ends("accuracy"), candidate.accuracy, strict=True))
+        | {"scale": candidate.scale, "distance": candidate.distance.value}
+        | {"chosen": int(candidate is chosen), "why": why(candidate)}
+        for row, candidate in scored
+    ]

@@ -16,13 +16,14 @@ def what_was_run(results: Results) -> list[Row]:
     run = results.run
     sampling, metrics, diffusion = run.sampling, run.metrics, run.diffusion
     schedule, features = diffusion.schedule, [space.words for space in list_spaces(metrics)]
+    bound = "" if sampling.trust_radius is None else f", trust region {sampling.trust_radius:g}"
     facts = {
         "data": f"{run.dataset.name}: {', '.join(results.classes)}",
         "diffusion model": f"{diffusion.name}: T = {schedule.num_steps}, betas {schedule.beta_start:g} to "
         f"{schedule.beta_end:g}{trained(diffusion)}",
         **{f"classifier {name}": describe_classifier(entry) for name, entry in run.classifiers.items()},
-        "sampling": f"{sampling.sampler.label}, {sampling.steps} steps, {sampling.num_samples} images a cell, seeds "
-        f"{', '.join(map(str, sampling.seeds))}, targets {listed(results.targets)}",
+        "sampling": f"{sampling.sampler.label}, {sampling.steps} steps{bound}, {sampling.num_samples} images a cell, "
+        f"seeds {', '.join(map(str, sampling.seeds))}, targets {listed(results.targets)}",
         "chosen by": describe_search(results),
         "judged by": f"{metrics.judge}, which guides no method; distances in features of {listed(features)}, "
         f"{metrics.bootstrap.resamples} bootstrap resamples",

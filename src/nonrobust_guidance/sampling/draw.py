@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,17 @@ def draw_samples(
     name: str,
     method: Method,
     scale: float,
-    seed: int,
+    cells: Mapping[int, Path],
     chain: Chain,
     targets: Mapping[str, int],
     diffusion: Path,
     guide: Path | None,
-    output_folder: Path,
     indices: range | None = None,
     *,
     batch_size: int = 64,
     device: str = "auto",
 ) -> None:
-    """Draw every target of a cell into ``<output_folder>/<target>.npy``, uint8 (N, H, W, 3), rounded.
+    """Draw every target of some cells into ``<folder>/<target>.npy``, uint8 (N, H, W, 3), rounded.
 
     Beside each file goes ``<target>.json``, the card that says what it was drawn with.
 
@@ -61,12 +61,11 @@ def draw_samples(
         name: the method's, shown beside the progress bar.
         method: what it is.
         scale: of the guidance.
-        seed: of all noise.
+        cells: for each seed the folder of its files, each written atomically.
         chain: of the run.
         targets: indices of the classes to guide toward, by their names; a method without a guide has none.
         diffusion: the diffusion model's checkpoint.
         guide: that of the classifier that guides or picks; None where there is none.
-        output_folder: where the files go, each written atomically.
         indices: the samples to draw, a shard of the cell; left out, all.
         batch_size: samples at once, which changes none on a CPU, and on a GPU only within rounding. What does not fit
             into a GPU's memory goes through the networks in batches of half the size, down to single images.
@@ -81,19 +80,16 @@ def draw_samples(
     origin = [diffusion] if guide is None else [diffusion, guide]
     classifier = None if guide is None else load_classifier(guide, where)
     rows = rows_at_once(where, batch_size, method.num_samples)
-    drawings = {
-        target: drawing_of(method, scale, classifier, label, unet, schedule, seed, chain, rows)
-        for target, label in ({UNGUIDED_TARGET: 0} if guide is None else targets).items()
-    }
-    indices = range(method.num_samples) if indices is None else indices
-    batches = split_batches(indices, batch_size)
-    own = {key: value for key, value in method.recorded().items() if key != "scales"}  # the cell has one of them
-    relevant = {"method": own, "scale": scale, "seed": seed, **chain.recorded()}
+    wanted = {UNGUIDED_TARGET: 0} if guide is None else targets
+    batches = split_batches(range(method.num_samples) if indices is None else indices, batch_size)
+    own = {key: value for key, value in method.recorded().items() if key != "scales"}  # a cell has one of them
     inputs = dict(zip(("diffusion", "guide"), map(weights_hash, origin), strict=False))
-    digest = fingerprint(relevant, inputs)
-    with tqdm(total=len(drawings) * len(batches) * len(schedule), desc=f"{name} x {scale:g}", unit="step") as bar:
-        for target, draw in drawings.items():
-            parts = Parts(output_folder / f".{target}.parts", digest)
+    steps = len(cells) * len(wanted) * len(batches) * len(schedule)
+    with tqdm(total=steps, desc=f"{name} x {scale:g}", unit="step") as bar:
+        for (seed, folder), (target, label) in product(cells.items(), wanted.items()):
+            relevant = {"method": own, "scale": scale, "seed": seed, **chain.recorded()}
+            parts = Parts(folder / f".{target}.parts", fingerprint(relevant, inputs))
+            draw = drawing_of(method, scale, classifier, label, unet, schedule, seed, chain, rows)
             for batch in batches:
                 if parts.has(batch):
                     bar.update(len(schedule))
@@ -104,8 +100,8 @@ def draw_samples(
                     bar.update()
                 bar.update(len(schedule) - told)  # of rejection, which yields its images alone
                 parts.save(batch, to_uint8(images))
-            save_samples(output_folder / f"{target}.npy", [parts.load(batch) for batch in batches])
-            write_card(output_folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], where.type)
+            save_samples(folder / f"{target}.npy", [parts.load(batch) for batch in batches])
+            write_card(folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], where.type)
             parts.clear()
 
 

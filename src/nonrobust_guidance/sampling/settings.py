@@ -164,6 +164,12 @@ class Guided(Entry):
         return self.scales
 
     @property
+    def varied(self) -> list[dict[str, Any]]:
+        """Each choice of values for the keys that it varies; one empty choice where it varies none."""
+        vary = self.vary or {}
+        return [dict(zip(vary, values, strict=True)) for values in product(*vary.values())]
+
+    @property
     def label(self) -> str:
         """The guidance's name for tables and figures: of a class from a file, that of the class."""
         return self.uses.rpartition(":")[2] if self.uses else self.guidance or "classifier"
@@ -215,6 +221,11 @@ class Guided(Entry):
                     raise
                 raise unusable(error, self.uses) from None
         return self
+
+
+def cell_folder(method: str, scale: float, seed: int) -> str:
+    """Return where a cell's samples lie, within the folder of samples or of shards."""
+    return f"{method}/scale-{scale:g}/seed-{seed}"
 
 
 def chain_of_stabilizers(chosen: Iterable[Choice]) -> Stabilizer:
@@ -430,8 +441,7 @@ class Sampling(Chain):
             for key in method.vary:
                 if key in ("scales", "num_samples", "vary"):
                     raise SettingError(f"has {key}, which is no key to try values of; remove it", *where)
-            for values in product(*method.vary.values()):
-                changes = dict(zip(method.vary, values, strict=True))
+            for changes in method.varied:
                 try:
                     OneMethod().choose({**plain, **changes})
                 except ValidationError as error:

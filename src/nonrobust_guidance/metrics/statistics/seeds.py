@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
 
-import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, mean_of, wilson_interval
+from nonrobust_guidance.metrics.statistics.score import mean_probability
 
 
 def share_over_seeds(rows: pd.DataFrame, column: str) -> Interval:
@@ -44,7 +43,7 @@ def mean_over_cells(rows: pd.DataFrame, column: str) -> Interval:
 def probability_over_seeds(rows: pd.DataFrame, judge: str) -> tuple[Interval, float]:
     """Return the mean of the target's probability with its interval, and its standard deviation over all samples.
 
-    The interval is the normal one of a mean of n samples, those of all seeds.
+    The interval is that of `mean_probability`, of the samples of all seeds; not numbers where nobody was asked.
 
     Args:
         rows: of one cell with several seeds.
@@ -54,5 +53,6 @@ def probability_over_seeds(rows: pd.DataFrame, judge: str) -> tuple[Interval, fl
     weights = rows["n"] / rows["n"].sum()
     centre = float((weights * rows[mean]).sum())
     spread = math.sqrt(float((weights * (rows[deviation] ** 2 + (rows[mean] - centre) ** 2)).sum()))
-    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * spread / np.sqrt(float(rows["n"].sum()))
-    return Interval(centre, max(0.0, centre - half), min(1.0, centre + half)), spread
+    if math.isnan(centre):
+        return Interval(centre, math.nan, math.nan), spread
+    return mean_probability(centre, spread, int(rows["n"].sum())), spread

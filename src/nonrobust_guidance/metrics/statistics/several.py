@@ -53,17 +53,6 @@ def p_value(interval: Interval, threshold: float, side: Side = Side.EITHER, leve
     return math.erfc((z if side is Side.ABOVE else -z) / math.sqrt(2)) / 2
 
 
-def at_level(interval: Interval, level: float, given: float = LEVEL) -> Interval:
-    """Return an interval of a given level at another, by the ratio of their normal quantiles.
-
-    Intervals at ``1 - (1 - LEVEL) / m`` hold all m numbers at once with LEVEL (Bonferroni); Holm's procedure decides
-    more claims than they do, and has no intervals as simple.
-    """
-    factor = NormalDist().inv_cdf((1 + level) / 2) / NormalDist().inv_cdf((1 + given) / 2)
-    value, low, high = interval
-    return Interval(value, value - factor * (value - low), value + factor * (high - value))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """Return the step-down adjusted p-values of a family of claims, in their order (Holm 1979).
 

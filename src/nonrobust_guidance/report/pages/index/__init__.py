@@ -82,6 +82,7 @@ def counts_of(results: Results) -> dict[str, Any]:
         "targets": results.targets,
         "num_samples": sampling.num_samples,
         "seeds": len(sampling.seeds),
+        "screened": results.screening is not None,
         "steps": sampling.steps,
         "levels": run.diffusion.schedule.num_steps,
         "sampler": sampling.sampler.label,
