@@ -88,7 +88,8 @@ def families_of(plan: Plan) -> dict[str, str]:
             labels[method.name] = ", ".join([family, method.at, *sampler])
         else:
             chain = [_stabilizer_label(link) for link in stabilizer_chain(entries[method.name])]
-            region = [f"trust region {method.trust_radius:g}"] if method.trust_radius is not None else []
+            own = method.trust_radius is not None and method.trust_radius != plan.sampling.trust_radius
+            region = [f"trust region {method.trust_radius:g}"] if own else []
             at = AT.get(method.at, method.at)
             rejection = [REJECTION] if method.redrawn else []
             labels[method.name] = ", ".join([family, " + ".join([at, *chain]), *region, *rejection, *sampler])

@@ -55,7 +55,7 @@ def render_index(run: Reported, results_folder: Path, output_html: Path) -> None
         evidence=read_evidence(run, results_folder),
         screen=first_screen(results),
         links=[link_to(file, output_html.parent) for file in files_of(results_folder, output_html)],
-        chart=svg_of(accuracy_against_distance(results)),
+        chart=svg_of(accuracy_against_distance(results.over_scales)),
         best=best_scales(results, ALL_TARGETS),
     )
     page = page_html(f"{run.run}: report", body)
