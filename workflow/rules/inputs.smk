@@ -3,7 +3,6 @@ import os
 import sys
 from pathlib import Path
 
-from nonrobust_guidance.config import load_config
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import expand_path
 from nonrobust_guidance.metrics.distances.inception_weights import INCEPTION_WEIGHTS
@@ -71,7 +70,9 @@ def confirmed_config(wildcards):
 
 def samples_of_run(wildcards):
     """Return all samples and their cards; where a screening decides which there are, only once it has."""
-    confirmed = load_config(Path(checkpoints.select_candidates.get().output.confirmed)) if VARIANTS else RUN
+    if VARIANTS:
+        checkpoints.select_candidates.get()
+    confirmed = read_confirmed() if VARIANTS else RUN
     return [f"{RESULTS}/samples/{file}" for file in files_of_cells(confirmed)]
 
 

@@ -1,11 +1,13 @@
 # The settings that a job's result depends on: Snakemake runs the job again when they change, and only then. They are the
 # very values that the job's function is given, without what changes no result.
+from functools import lru_cache
 from pathlib import Path
 
-from nonrobust_guidance.config import load_config
+from nonrobust_guidance.config import parse_config
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
 from nonrobust_guidance.sampling.settings import Chain
+from nonrobust_guidance.yaml_files import parse_yaml
 
 CHAIN = RUN.sampling.part(Chain).recorded()
 BOOTSTRAP = RUN.metrics.bootstrap.recorded()
@@ -17,10 +19,21 @@ def fetching_settings(wildcards):
     return [RUN.classifiers[wildcards.classifier].recorded(), list(dataset.classes), dataset.image_size]
 
 
+def read_confirmed():
+    """Return the run that a screening has left to confirm."""
+    return parse_confirmed(Path(CONFIRMED_CONFIG).read_bytes())
+
+
+# Snakemake asks for it several times a job, and parsing takes a tenth of a second.
+@lru_cache(maxsize=1)
+def parse_confirmed(content):
+    """Return the run that the bytes of its file say."""
+    return parse_config(parse_yaml(content, CONFIRMED_CONFIG), CONFIRMED_CONFIG)
+
+
 def methods_now():
     """Return the methods as a screening has left them; until then, and without a screening, as the run has them."""
-    confirmed = Path(CONFIRMED_CONFIG)
-    return load_config(confirmed).sampling.methods if VARIANTS and confirmed.is_file() else METHODS
+    return read_confirmed().sampling.methods if VARIANTS and Path(CONFIRMED_CONFIG).is_file() else METHODS
 
 
 def drawing_settings(wildcards):
