@@ -1,8 +1,8 @@
 """Snakemake as a user calls it, without the imports that take most of a call's time.
 
 A server has imported what Snakemake and the workflow import, and forks for each call: Snakemake runs in a process of
-its own, with an environment, a folder, outputs and an exit status of its own. Where the start itself is the point, or
-another copy of the code, a test starts Python.
+its own, with an environment, a folder, outputs and an exit status of its own, and its jobs fork too. Where the start
+itself is the point, or another copy of the code, a test starts Python.
 """
 
 import multiprocessing
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+from warm_jobs import path_to_warm_jobs
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "config" / "tiny.yaml"
@@ -51,7 +53,7 @@ def call_snakemake(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = ["snakemake", *map(str, arguments)]
     with TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = FORKS.Process(target=run_as_typed, args=(words, environment_of_a_user(), *files))
+        process = FORKS.Process(target=run_as_typed, args=(words, {**os.environ, "PATH": path_to_warm_jobs()}, *files))
         process.start()
         process.join()
         assert process.exitcode is not None

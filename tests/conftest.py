@@ -7,8 +7,6 @@ import json
 import math
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -25,6 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 import yaml
+from commands import snakemake
 from filelock import FileLock
 from local_hub import LocalHub
 from torch import Tensor, nn
@@ -411,12 +410,8 @@ def finished(made_once: MadeOnce) -> Path:
 
 def run_completely(directory: Path) -> None:
     """Make a complete tiny run in a folder."""
-    root = Path(__file__).parents[1]
-    command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile", "--directory", directory]
     # Two threads of one job are slow where tests run beside it.
-    command += ["--configfile", root / "config" / "tiny.yaml", "--cores", "2", "--set-threads", "train_diffusion=1"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    run = snakemake(directory, "--set-threads", "train_diffusion=1")
     assert run.returncode == 0, run.stdout + run.stderr
     (directory / "stderr.txt").write_text(run.stderr)
 

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 import yaml
 from release import CODE, OF_DVC, unpack_release
+from warm_jobs import path_to_warm_jobs
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ("--config", "config/tiny.yaml")
@@ -34,11 +35,10 @@ pytestmark = pytest.mark.timeout(1800)
 
 def environment(directory: Path) -> dict[str, str]:
     """Return what a user has with the environment active, in a clone: its own code, and no settings of their own."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     nowhere = {name: str(directory / ".nowhere") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")}
     git = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**os.environ, **nowhere, **git, **person, "PATH": path, "PYTHONPATH": str(directory / "src")}
+    return {**os.environ, **nowhere, **git, **person, "PATH": path_to_warm_jobs(), "PYTHONPATH": str(directory / "src")}
 
 
 def attempt(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:

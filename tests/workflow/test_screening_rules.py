@@ -3,6 +3,7 @@
 import csv
 import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,11 @@ def jobs(said: str) -> list[str]:
     return sorted(re.findall(r"^Job \d+: (.*)$", said, re.MULTILINE))
 
 
-def search(directory: Path, **adam: Any) -> None:
-    """Write the tiny run with two methods: an unguided one, and one of which a candidate is to be chosen."""
+def search(directory: Path, further: Mapping[str, Any] | None = None, **adam: Any) -> None:
+    """Write the tiny run with an unguided method, one of which a candidate is to be chosen, and further ones."""
     written = yaml.safe_load(TINY.read_text())
     guided = {"classifier": "nonrobust", "at": "x0", "stabilizer": {"name": "adam"}, **adam}
-    methods = {"unguided": {"num_samples": 12}, "adam": guided}
+    methods = {"unguided": {"num_samples": 12}, "adam": guided, **(further or {})}
     written["sampling"] |= {"search": {"num_samples": 4}, "seeds": [0, 1], "methods": methods}
     (directory / "searching.yaml").write_text(yaml.safe_dump(written, sort_keys=False))
 
@@ -74,3 +75,10 @@ def test_candidates_are_screened_and_the_chosen_one_is_drawn_afresh(finished: Pa
     if (again[0]["scale"], again[0]["changes"]) == (scale, chosen[0]["changes"]):
         assert not [job for job in made if job.startswith("Drawing")]
     assert ages.items() <= {path: path.stat().st_mtime_ns for path in results.glob("samples/**/*.npy")}.items()
+
+    # A further method with nothing to choose is drawn, though the choice has not met it yet.
+    plain = {"plain": {"classifier": "nonrobust", "at": "x0", "scales": [3]}}
+    search(directory, plain, scales=[0.03, 0.3, 1e-6], vary={"steps": [4, 3]})
+    made = jobs(make(directory, *DRAWN))
+    assert [job for job in made if job.startswith(("Screening", "Drawing"))] == ["Drawing plain at scale 3"]
+    assert {"plain", "adam", "unguided"} == {row["method"] for row in rows(results / "metrics.csv")}

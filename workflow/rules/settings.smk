@@ -32,8 +32,9 @@ def parse_confirmed(content):
 
 
 def methods_now():
-    """Return the methods as a screening has left them; until then, and without a screening, as the run has them."""
-    return read_confirmed().sampling.methods if VARIANTS and Path(CONFIRMED_CONFIG).is_file() else METHODS
+    """Return the methods as a screening has left them; what it has not met yet, or without one, as the run has it."""
+    confirmed = read_confirmed().sampling.methods if VARIANTS and Path(CONFIRMED_CONFIG).is_file() else {}
+    return {name: confirmed.get(name, method) for name, method in METHODS.items()}
 
 
 def drawing_settings(wildcards):
@@ -66,8 +67,9 @@ def noise_settings():
 
 
 def sensitivity_settings():
-    """Return what the sensitivity depends on: all of the chain's levels, and the stabilizers that methods use."""
-    stabilizers = [method.recorded()["stabilizer"] for method in RUN.sampling.guided.values()]
+    """Return what the sensitivity depends on: all of the chain's levels, and the stabilizers that methods use, once."""
+    used = [method.recorded()["stabilizer"] for method in RUN.sampling.guided.values()]
+    stabilizers = [stabilizer for i, stabilizer in enumerate(used) if stabilizer not in used[:i]]
     return [RUN.metrics.sensitivity.recorded(), BOOTSTRAP, RUN.sampling.steps, stabilizers]
 
 
