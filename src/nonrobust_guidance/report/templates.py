@@ -36,7 +36,8 @@ def say(template: str, sentence: str, /, **values: Any) -> str:
 def environment() -> Environment:
     """Return what fills all templates: a value that is missing is an error, never an empty place."""
     made = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
+        # The report's own by their names, other rooms' with the room's.
+        loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=StrictUndefined,
         trim_blocks=True,
