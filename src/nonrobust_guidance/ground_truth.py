@@ -93,13 +93,24 @@ class GaussianMixture:
             x_t: (B, D, 1, 1) or (B, D), float64.
             alpha_bar: of each point, (B,) float64 within [0, 1].
         """
+        along, spread = self._along_axes(x_t, alpha_bar)
+        gain = alpha_bar.reshape(-1, 1, 1).sqrt() * self.variances / spread * along
+        means = self.means + torch.einsum("kij,bkj->bki", self.axes, gain)
+        return Posterior(self._log_joint(along, spread), means)
+
+    def log_joint(self, x_t: Tensor, alpha_bar: Tensor) -> Tensor:
+        """Return log p(x_t, component) (B, K), of what `posterior` says the part that a classifier needs."""
+        return self._log_joint(*self._along_axes(x_t, alpha_bar))
+
+    def _along_axes(self, x_t: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+        """Return how far ``x_t`` is from each component along its axes, and its variances there, both (B, K, D)."""
         abar = alpha_bar.reshape(-1, 1, 1)
-        residual = x_t.reshape(len(x_t), 1, -1) - abar.sqrt() * self.means  # (B, K, D)
-        along = torch.einsum("kij,bki->bkj", self.axes, residual)
-        spread = abar * self.variances + 1.0 - abar  # variances of x_t along the axes, (B, K, D)
+        residual = x_t.reshape(len(x_t), 1, -1) - abar.sqrt() * self.means
+        return torch.einsum("kij,bki->bkj", self.axes, residual), abar * self.variances + 1.0 - abar
+
+    def _log_joint(self, along: Tensor, spread: Tensor) -> Tensor:
         log_density = -0.5 * (along.square() / spread + spread.log() + math.log(2.0 * math.pi)).sum(-1)
-        gain = abar.sqrt() * self.variances / spread * along
-        return Posterior(log_density + self.weights.log(), self.means + torch.einsum("kij,bkj->bki", self.axes, gain))
+        return log_density + self.weights.log()
 
     def class_scores(self, log_joint: Tensor) -> Tensor:
         """Return log p(x, class) (B, number of classes) from log p(x, component) (B, K)."""
@@ -112,7 +123,7 @@ class GaussianMixture:
         A perfect classifier that never saw noise: given ``x_t``, it takes it for a clean point.
         """
         ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
-        return self.class_scores(self.posterior(x.double(), ones).log_joint).to(x.dtype)
+        return self.class_scores(self.log_joint(x.double(), ones)).to(x.dtype)
 
     def noisy_classifier(self, schedule: Schedule) -> NoisyClassifier:
         """Return the exact posterior of the class given ``x_t`` and t, the perfect robust classifier."""
@@ -125,7 +136,7 @@ class GaussianMixture:
     def log_prob(self, x: Tensor, alpha_bar: float = 1.0) -> Tensor:
         """Return the log-density (B,) of the points at a noise level; at alpha_bar = 1 that of the data."""
         level = torch.full((len(x),), alpha_bar, dtype=torch.float64, device=x.device)
-        return self.posterior(x.double(), level).log_joint.logsumexp(1).to(x.dtype)
+        return self.log_joint(x.double(), level).logsumexp(1).to(x.dtype)
 
     def conditional(self, label: int) -> GaussianMixture:
         """Return the exact distribution of one class, itself a mixture, with the one label 0.
@@ -177,5 +188,5 @@ class NoisyClassifier:
 
     def __call__(self, x_t: Tensor, t: Tensor) -> Tensor:
         """Return logits (B, number of classes) for ``x_t`` (B, D, 1, 1) at the timesteps t (B,)."""
-        log_joint = self.mixture.posterior(x_t.double(), self.schedule.alpha_bars_at(t).flatten()).log_joint
+        log_joint = self.mixture.log_joint(x_t.double(), self.schedule.alpha_bars_at(t).flatten())
         return self.mixture.class_scores(log_joint).to(x_t.dtype)

@@ -210,7 +210,7 @@ class Comparison:
     ) -> Trial:
         """Return the trial that ended in these samples (N, 2, 1, 1)."""
         experiment = self.experiment
-        log_joint = experiment.mixture.posterior(x, torch.ones(len(x), dtype=torch.float64)).log_joint
+        log_joint = experiment.mixture.log_joint(x, torch.ones(len(x), dtype=torch.float64))
         return Trial(
             method,
             sampler,

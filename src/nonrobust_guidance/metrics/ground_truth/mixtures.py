@@ -168,7 +168,7 @@ class Experiment:
     def outcome(self, method: Method, scale: float) -> Outcome:
         """Draw samples and measure them."""
         x = self.draw(method, scale)
-        log_joint = self.mixture.posterior(x, torch.ones(len(x), dtype=torch.float64)).log_joint
+        log_joint = self.mixture.log_joint(x, torch.ones(len(x), dtype=torch.float64))
         right = self.mixture.class_scores(log_joint).argmax(1) == TARGET
         components = torch.bincount(log_joint.argmax(1), minlength=log_joint.shape[1])[self.mixture.labels == TARGET]
         points = x.reshape(-1, 2).numpy()

@@ -37,7 +37,7 @@ def variance_kept(mixture: GaussianMixture, label: int, x: Tensor, counts: Array
         counts: bootstrap replicates (R, N), see `resample_counts`.
     """
     x = x.reshape(len(x), -1).double()
-    log_joint = mixture.posterior(x, torch.ones(len(x), dtype=torch.float64)).log_joint
+    log_joint = mixture.log_joint(x, torch.ones(len(x), dtype=torch.float64))
     right = mixture.class_scores(log_joint).argmax(1) == label
     if int(right.sum()) < 2:
         return VarianceKept(*[Interval(np.nan, np.nan, np.nan)] * 2)
