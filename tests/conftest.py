@@ -7,6 +7,7 @@ import json
 import math
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
@@ -28,6 +29,7 @@ from filelock import FileLock
 from local_hub import LocalHub
 from torch import Tensor, nn
 from torch.nn import functional as F
+from warm_jobs import python_with_warm_kernels
 
 from nonrobust_guidance.config import Run, parse_config
 from nonrobust_guidance.fetching import sha256_of
@@ -414,6 +416,12 @@ def run_completely(directory: Path) -> None:
     run = snakemake(directory, "--set-threads", "train_diffusion=1")
     assert run.returncode == 0, run.stdout + run.stderr
     (directory / "stderr.txt").write_text(run.stderr)
+
+
+@pytest.fixture
+def warm_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets notebooks run in kernels that need not import what they use."""
+    monkeypatch.setattr(sys, "executable", python_with_warm_kernels())
 
 
 @pytest.fixture(scope="session")

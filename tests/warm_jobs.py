@@ -1,9 +1,9 @@
-"""The workflow's jobs without the imports that take most of a tiny job's time.
+"""The workflow's jobs, and the kernels of its notebooks, without the imports that take most of their time in tests.
 
-A server has imported the libraries that jobs use, none of this project's code, and forks for each job. What Snakemake
-finds on its PATH as ``nonrobust-guidance`` is a client: it hands over its words, environment, folder and files, passes
-signals on, and ends as the job ends; if it is killed, so is the job. Each job imports the project's code itself, from
-wherever its PYTHONPATH says.
+A server has imported the libraries that they use, none of this project's code, and forks for each. What Snakemake finds
+on its PATH as ``nonrobust-guidance`` is a client: it hands over its words, environment, folder and files, passes on
+signals, and ends as the job ends; if it is killed, so is the job. Each job imports the project's code itself, from
+wherever its PYTHONPATH says. A kernel's client is what a job takes for the Python interpreter.
 """
 
 import array
@@ -12,6 +12,7 @@ import gc
 import json
 import multiprocessing
 import os
+import runpy
 import signal
 import socket
 import subprocess
@@ -28,9 +29,14 @@ FILES = array.array("i", (0, 1, 2))
 CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, sys
 
+module, words = {module!r}, sys.argv[1:]
+if not module:
+    if words[:2] != ["-m", "ipykernel_launcher"]:
+        os.execv({python!r}, [{python!r}, *words])
+    _, module, *words = words
 server = socket.socket(socket.AF_UNIX)
 server.connect({address!r})
-job = json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode()
+job = json.dumps([module, words, dict(os.environ), os.getcwd()]).encode()
 files = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))
 server.sendmsg([len(job).to_bytes(4, "big")], [files])
 server.sendall(job)
@@ -45,31 +51,49 @@ os._exit(status)
 
 
 @cache
-def path_to_warm_jobs() -> str:
-    """Start this process's server, and return a PATH on which the client comes first."""
+def warm_folder() -> Path:
+    """Start this process's server, and return a folder with its clients."""
     folder = Path(mkdtemp(prefix="warm-jobs-"))
-    address, client = folder / "socket", folder / "nonrobust-guidance"
-    client.write_text(CLIENT.format(python=sys.executable, address=str(address)))
-    client.chmod(0o755)
+    address = str(folder / "socket")
+    (folder / "bin").mkdir()
+    # Only what asks for this interpreter by name gets the kernels' client, nobody who looks for a Python on the PATH.
+    for name, module in {"bin/nonrobust-guidance": "nonrobust_guidance.cli", "python": ""}.items():
+        client = folder / name
+        client.write_text(CLIENT.format(python=sys.executable, address=address, module=module))
+        client.chmod(0o755)
     # Without -P, jobs would find the tests' modules.
-    command, environment = [sys.executable, "-P", __file__, address], {**os.environ, "OMP_NUM_THREADS": "1"}
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+    command = [sys.executable, "-P", __file__, address]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
     atexit.register(server.kill)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
-    return os.pathsep.join((str(folder), str(Path(sys.executable).parent), os.environ["PATH"]))
+    return folder
+
+
+def path_to_warm_jobs() -> str:
+    """Return a PATH on which the jobs' client comes first, and then this interpreter's programs."""
+    return os.pathsep.join((str(warm_folder() / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
+
+
+def python_with_warm_kernels() -> str:
+    """Return what to take for this interpreter where notebooks are run."""
+    return str(warm_folder() / "python")
 
 
 def serve(address: str) -> None:
     """Take jobs until the end of the process."""
     import cleanfid.features
     import diffusers
-    import matplotlib.pyplot
+    import ipykernel.kernelapp
+    import matplotlib_inline.backend_inline
+    import nbconvert
     import papermill
     import scipy.stats
+    import seaborn
     import torchvision.models
 
-    _ = cleanfid.features, diffusers.UNet2DModel, matplotlib.pyplot, papermill, scipy.stats, torchvision.models
+    _ = cleanfid.features, diffusers.UNet2DModel, ipykernel.kernelapp, matplotlib_inline.backend_inline, nbconvert
+    _ = papermill, scipy.stats, seaborn, torchvision.models
     # Else every job copies all of these modules, as a collection touches them.
     gc.freeze()
     # Nobody waits for those that watch a job.
@@ -112,7 +136,7 @@ def watch(client: socket.socket) -> None:
     client.sendall(job.exitcode.to_bytes(4, "big", signed=True))
 
 
-def work(words: Sequence[str], environment: Mapping[str, str], folder: str, files: Sequence[int]) -> None:
+def work(module: str, words: Sequence[str], environment: Mapping[str, str], folder: str, files: Sequence[int]) -> None:
     """Become the command that a client stands for."""
     os.setsid()
     # As it is for whatever Snakemake starts.
@@ -123,11 +147,10 @@ def work(words: Sequence[str], environment: Mapping[str, str], folder: str, file
     os.environ.clear()
     os.environ.update(environment)
     os.chdir(folder)
-    sys.argv = ["nonrobust-guidance", *words]
+    sys.executable = str(Path(sys.argv[1]).parent / "python")
+    sys.argv = [module, *words]
     sys.path[:0] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
-    from nonrobust_guidance.cli import main
-
-    sys.exit(main())
+    runpy.run_module(module, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -119,6 +119,7 @@ def test_shared_methods_stand_beside_those_of_another_run(fake, results, tmp_pat
     assert [row["other"] for name, row in rows.items() if "(logit)" in name] == ["-"]
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_the_page_shows_each_base_and_the_other_runs(fake, results, tmp_path):
     notebook = Path(__file__).parents[2] / "notebooks" / "ablation.ipynb"
     there = fake.config(methods={"free": METHODS["free"]}) | {"run": "other"}

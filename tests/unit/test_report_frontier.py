@@ -177,6 +177,7 @@ def test_a_method_that_was_not_measured_is_missed(results):
         Frontier.read(results)
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_the_page_is_rendered(results):
     page = results.folder / "report" / "frontier.html"
     render_page(results.run, results.folder, ROOT / "notebooks" / "frontier.ipynb", page)

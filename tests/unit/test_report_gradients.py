@@ -145,6 +145,7 @@ def test_charts_show_the_numbers_of_the_tables(gradients: Gradients) -> None:
     assert ratio[0].get_ylim()[1] > 2.2
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_the_page_needs_no_other_file(fake: Any, tmp_path: Path) -> None:
     config, output = fake.config(), tmp_path / "report" / "gradients.html"
     write(fake, tmp_path, config)
@@ -175,6 +176,7 @@ def test_a_missing_table_is_one_sentence(fake: Any, tmp_path: Path, table: str) 
         Gradients.read(fake.run(config), tmp_path)
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_a_page_without_its_tables_is_the_same_sentence(fake: Any, tmp_path: Path) -> None:
     config, output = fake.config(), tmp_path / "report" / "gradients.html"
     write(fake, tmp_path, config)

@@ -89,6 +89,7 @@ def test_the_template_is_short_tagged_and_without_outputs() -> None:
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_report_and_index_of_a_run_with_names_full_of_markup(
     fake: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -127,6 +128,7 @@ def test_report_and_index_of_a_run_with_names_full_of_markup(
     assert sorted(path.name for path in report.parent.iterdir()) == ["index.html", "sampling.html", "sampling.ipynb"]
 
 
+@pytest.mark.usefixtures("warm_kernels")
 def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: Path) -> None:
     config = fake.config()
     fake.write(tmp_path / "run", config)
@@ -140,6 +142,7 @@ def test_a_failing_cell_is_one_sentence_and_leaves_no_page(fake: Any, tmp_path: 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["bad.failed.ipynb"]
 
 
+@pytest.mark.usefixtures("warm_kernels")
 @pytest.mark.parametrize("content", [None, "no json", json.dumps({"a": 1}), json.dumps([1])])
 def test_what_is_no_notebook_is_named(fake: Any, tmp_path: Path, content: str | None) -> None:
     config, path = fake.config(), tmp_path / "x.ipynb"

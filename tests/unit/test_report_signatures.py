@@ -237,6 +237,7 @@ def test_the_template_is_short_tagged_and_without_outputs() -> None:
     assert max(len(cell.source.splitlines()) for cell in code) <= 15
 
 
+@pytest.mark.usefixtures("warm_kernels")
 @pytest.mark.parametrize("factors", [FACTORS, ()], ids=["factors", "none"])
 def test_the_page_is_rendered_with_and_without_factors(make: Make, tmp_path: Path, factors: tuple[str, ...]) -> None:
     found = make(factors=factors, targets=["cup"])

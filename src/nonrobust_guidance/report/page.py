@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from matplotlib import rc_context
@@ -40,6 +40,16 @@ def content_policy(script: str) -> str:
 def paragraph_html(text: str, kind: str = "") -> str:
     """Return a paragraph of text, with a class of the style sheet."""
     return part(PARTS, "paragraph", text, kind)
+
+
+def heading_html(text: str) -> str:
+    """Return a heading of the third level."""
+    return part(PARTS, "heading", text)
+
+
+def list_html(texts: Iterable[str]) -> str:
+    """Return a list of texts, empty for none."""
+    return part(PARTS, "list", list(texts))
 
 
 def table_html(rows: Sequence[dict[str, str]], kind: str = "") -> str:
