@@ -153,7 +153,7 @@ def test_jobs_of_a_dead_snakemake_are_cancelled_before_the_first_is_submitted(cl
     words = ["--configfile", TINY, "--profile", "slurm", "--", "data"]
     run = call_snakemake("--snakefile", ROOT / "Snakefile", *words)
     assert run.returncode == 1
-    assert "Cancelling the jobs of a Snakemake that was killed: j1" in run.stderr
+    assert "Cancelling the jobs of a Snakemake that was killed: j1" in run.stderr, run.stdout + run.stderr
     assert cancelled.read_text() == "j1\n"
 
 
