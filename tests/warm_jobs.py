@@ -70,9 +70,10 @@ def warm_folder() -> Path:
     return folder
 
 
-def path_to_warm_jobs() -> str:
-    """Return a PATH on which the jobs' client comes first, and then this interpreter's programs."""
-    return os.pathsep.join((str(warm_folder() / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]))
+def path_to_warm_jobs(programs: str | Path | None = None) -> str:
+    """Return a PATH on which the jobs' client comes first, then this interpreter's programs, then others."""
+    folders = (warm_folder() / "bin", Path(sys.executable).parent, programs or os.environ["PATH"])
+    return os.pathsep.join(map(str, folders))
 
 
 def python_with_warm_kernels() -> str:

@@ -12,7 +12,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,7 @@ CONFIG = ("--config", "config/tiny.yaml")
 SNAKEMAKE = ("snakemake", "--configfile", "config/tiny.yaml")
 DATA = Path("data/sportballs-tiny")
 METHODS = ("unguided", "robust_x0", "nonrobust_x0_ema09")
-KILLS = 6
+KILLS = 5
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -52,7 +51,7 @@ def call(directory: Path, *command: str) -> str:
 
 
 def package(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "nonrobust_guidance.cli", *arguments]
+    return ["nonrobust-guidance", *arguments]
 
 
 def clone(source: Path, target: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from release import unpack_release
+from warm_jobs import path_to_warm_jobs
 
 CONFIG = ("--config", "config/default.yaml")
 CHECKPOINTS = Path("data/sportballs-32/checkpoints")
@@ -39,7 +40,7 @@ def attempt(
     directory: Path, *command: str, programs: str | Path = os.environ["PATH"], **further: str
 ) -> subprocess.CompletedProcess[str]:
     """Call a program with the environment active, and with no settings of git or of DVC."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{programs}"
+    path = path_to_warm_jobs(programs)
     settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONPATH": str(directory / "src")}
     settings |= {name: str(directory / ".nowhere") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")}
     environment = {**os.environ, **settings, "PATH": path, **further}
@@ -53,7 +54,7 @@ def call(directory: Path, *command: str, **further: str | Path) -> str:
 
 
 def package(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "nonrobust_guidance.cli", *arguments]
+    return ["nonrobust-guidance", *arguments]
 
 
 def commit_all(directory: Path) -> str:
