@@ -42,7 +42,7 @@ class DPS(Guidance):
         """Return the prediction and ``grad L / |L|``."""
         climb = self.climb(network, x_t, step.transition, draws)
         size = climb.objective.abs().reshape(-1, 1, 1, 1)
-        # Where L is not finite the gradient is infinite by now, and stays so for the chain to see.
+        # Where L is not finite, the gradient is infinite by now. It stays infinite, so that the chain notices.
         scaled = climb.gradient / size.where((size > 0) & size.isfinite(), 1.0)
         return climb._replace(gradient=scaled.masked_fill(size == 0, 0.0))
 

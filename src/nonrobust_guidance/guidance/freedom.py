@@ -25,7 +25,7 @@ class FreeDoM(Guidance):
 
     FreeDoM (Yu et al. 2023, Algorithm 2): with L the objective of the unclamped ``x0_hat(x_t)``, ``W_t grad L`` is
     added to x, the gradient with respect to ``x_t`` and ``W_t`` the scale spread over the levels, see `level_weight`.
-    Of R recurrences each but the last is taken back by noise.
+    A step is made R times; after each time but the last, noise takes x back to the level where the step began.
 
     Any sampler's step gets the same move. The steps go along the unclamped prediction, guided or not: with clipping,
     the final image alone is clamped.

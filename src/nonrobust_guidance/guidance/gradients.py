@@ -1,4 +1,4 @@
-"""Gradients through networks of others: what stands in their way is named."""
+"""Gradients through other people's networks, with errors that name what blocks them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from nonrobust_guidance.models.logits import first_sentence, in_training_mode
 
 def leaf(x: Tensor) -> Tensor:
     """Return x as a tensor of its own graph, with respect to which a gradient can be taken."""
-    # What was made inside torch.inference_mode stays without gradients, and a copy of it does not.
+    # A tensor made inside torch.inference_mode can never have gradients, but a copy of it can.
     return (x.clone() if x.is_inference() else x.detach()).requires_grad_()
 
 
 def differentiate(what: str, output: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return the gradient of ``output`` with respect to ``x``, in products with ``weight`` where it is no scalar.
+    """Return the gradient of ``output`` with respect to ``x``, multiplied by ``weight`` where it is not a scalar.
 
     Args:
         what: the network between them, for the message.
         output: a scalar, or a tensor like ``weight``.
         x: a `leaf`.
-        weight: the gradient with respect to the output; left out, 1.
+        weight: the gradient with respect to the output, by default 1.
 
     Raises:
         ValueError: if the network cuts the gradient off, or fails on the way back.
@@ -67,7 +67,7 @@ def require_no_inference_weights(what: str, model: object) -> None:
 
 
 def require_evaluation_mode(classifier: object) -> None:
-    """Raise a ValueError if a module, or a layer in it that acts otherwise then, is in training mode."""
+    """Raise a ValueError if a module, or a layer that behaves differently in training, is in training mode."""
     if not isinstance(classifier, nn.Module):
         return
     if in_training_mode(classifier):

@@ -11,14 +11,15 @@ LevelWeight = Literal["increase", "decrease", "constant"]
 
 
 def level_weight(weight: LevelWeight, step: StepContext) -> float:
-    """Return the weight of a step's level, of which all N kept levels have a mean of 1 (Ye et al. 2024, section 4).
+    """Return the weight of a step's level; its mean over all N kept levels is 1 (Ye et al. 2024, section 4).
 
-    Before that, with ``alpha = alpha_bar_t / alpha_bar_{t-1}`` of a step from one kept level to the next, it is
-    ``alpha`` for "increase", which grows toward the clean image, ``1 - alpha`` for "decrease" and 1 for "constant".
+    Before it is scaled to that mean, with ``alpha = alpha_bar_t / alpha_bar_{t-1}`` of a step from one kept level to
+    the next, it is ``alpha`` for "increase", which grows toward the clean image, ``1 - alpha`` for "decrease" and 1 for
+    "constant".
 
     Args:
-        weight: which of these.
-        step: of a chain.
+        weight: "increase", "decrease" or "constant".
+        step: a step of a chain.
 
     Raises:
         ValueError: if the step does not know the levels of its chain.

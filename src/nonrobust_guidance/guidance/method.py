@@ -1,6 +1,6 @@
-"""What all guidance methods share: what they are given at a step, what they ask of it, and the fields of each.
+"""What all guidance methods share: what they get at a step, what they add to it, and their fields.
 
-A method is a frozen dataclass that extends `Guidance` and says three things: `evaluate`, how its gradient comes from
+A method is a frozen dataclass that extends `Guidance` and defines three things: `evaluate`, how its gradient comes from
 the networks, `move`, what it adds to the step, and `reach`, how far a gradient of 1 moves x. The chain does the rest:
 noise, stabilizer, trust region, recurrences. Importing this does not import torch: Snakemake reads the fields of these
 classes.
@@ -58,11 +58,11 @@ class Climb(NamedTuple):
     ascent: Tensor | None = None
     """How far further steps moved the clean image, for methods that take some."""
     slope: Tensor | None = None
-    """The gradient with respect to what the classifier saw, which is the first of such steps' where it saw the same."""
+    """The gradient with respect to what the classifier saw; an ascent that starts there takes it for its first step."""
 
 
 class Draws(NamedTuple):
-    """Standard normal noise (B, C, H, W) that a method or its classifier asks for beside the step's own."""
+    """Standard normal noise (B, C, H, W) that a method or its classifier needs besides the step's own."""
 
     smooth: Sequence[Tensor] = ()
     """`Guidance.num_smooth_draws` of them."""
@@ -99,27 +99,27 @@ class Guidance:
     """The fields and the behaviour that all methods have.
 
     Attributes:
-        classifier: maps images (B, C, H, W) in [-1, 1] to logits (B,), (B, 1) or (B, K); in eval mode. It may have
-            weights of any precision, for which the images are cast, and give its logits as models of transformers do,
-            see `logits_of`; gradients are in the dtype of ``x_t``. In torch.float16 those of a classifier that is
-            certain may underflow; torch.bfloat16 has float32's range. One with the attribute ``noise_conditional =
-            True`` is called with ``(x_t, t)``, t (B,) int64, and guides at "xt" only; one with ``num_noise_draws = M``
-            with ``noise=[z_1, ..., z_M]``, each standard normal (B, C, H, W).
+        classifier: maps images (B, C, H, W) in [-1, 1] to logits (B,), (B, 1) or (B, K); in eval mode. Its weights may
+            have any precision: images are cast to it, and gradients come back in the dtype of ``x_t``. It may return
+            its logits as models of transformers do, see `logits_of`. In torch.float16 the gradients of a classifier
+            that is certain may underflow; torch.bfloat16 has float32's range. One with the attribute
+            ``noise_conditional = True`` is called with ``(x_t, t)``, t (B,) int64, and guides at "xt" only; one with
+            ``num_noise_draws = M`` with ``noise=[z_1, ..., z_M]``, each standard normal (B, C, H, W).
         target: the class, an int, or a LongTensor (B,) with one for each sample.
         objective: a name of `OBJECTIVES`, "log_prob" or "logit", or a function like them: from logits (B,) of a binary
-            classifier or (B, K), and the target (B,), to what is climbed, (B,).
+            classifier or (B, K), and the target (B,), to the values to increase, (B,).
         stabilizer: what is done to the sequence of gradients; `EMA`, `Adam`, .... With recurrences it sees the gradient
-            of each.
+            of each one.
         interval: (low, high) within 0 .. 1, both included: the noise levels ``sqrt(1 - alpha_bar_t)`` in which guidance
-            acts (Kynkaanniemi et al. 2024). Outside, no classifier is called, nothing is repeated, and the stabilizer's
-            state stands still.
+            acts (Kynkaanniemi et al. 2024). Outside of it, the classifier is not called, no step is repeated, and the
+            stabilizer's state does not change.
         on_nonfinite: "raise", or "skip": a sample whose gradient has a NaN or an infinity gets a zero gradient in that
             step, before the stabilizer, and the step counts it.
-        trust_radius: r, greater than 0, or None. Of each image and step, the difference between the guided and the
+        trust_radius: r, greater than 0, or None. For each image and step, the difference between the guided and the
             unguided x is shortened to a root mean square of at most ``sigma r / sqrt(N)``, with sigma the standard
-            deviation of the step's noise (`Sampler.reference_std`) and N the number of steps; a shorter one is left
-            as it is. Without recurrences the guided chain's path then has a Kullback-Leibler divergence from the
-            unguided one of at most ``D r^2 / 2`` nats for images of D numbers, whatever the classifier says.
+            deviation of the step's noise (`Sampler.reference_std`) and N the number of steps; a shorter one is left as
+            it is. Without recurrences the guided chain's path then has a Kullback-Leibler divergence from the unguided
+            one of at most ``D r^2 / 2`` nats for images of D numbers, whatever the classifier says.
 
     Raises:
         TypeError: if the classifier is not callable or the target no integer.
@@ -136,7 +136,7 @@ class Guidance:
     trust_radius: float | None = field(default=None, kw_only=True)
 
     strength_field: ClassVar[str] = "scale"
-    """The field that says how strong guidance is."""
+    """The name of the field that sets how strong guidance is."""
     along_clamped: ClassVar[bool] = True
     """Whether the sampler steps along the clamped ``x0_hat``, guided or not, where the chain clamps it."""
 
@@ -177,7 +177,7 @@ class Guidance:
 
     @property
     def num_classifier_passes(self) -> int:
-        """How often a sample goes through the classifier, there and back, each time the step is made."""
+        """How often a sample goes forward and back through the classifier each time the step is made."""
         return max(1, self.num_smooth_draws)
 
     @property
@@ -187,7 +187,7 @@ class Guidance:
 
     @property
     def noise_conditional(self) -> bool:
-        """Whether the classifier is told t."""
+        """Whether the classifier takes t as an argument."""
         return bool(getattr(self.classifier, "noise_conditional", False))
 
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
@@ -200,7 +200,7 @@ class Guidance:
             network: the denoiser, from ``x_t`` and the step's constants to its prediction.
             x_t: (B, C, H, W).
             step: of the chain.
-            draws: what noise the method asks for.
+            draws: the noise that the method needs.
 
         Raises:
             ValueError: if the network or the classifier cuts the gradient off, or the classifier fails.
@@ -218,14 +218,14 @@ class Guidance:
         raise NotImplementedError(f"{type(self).__name__} has no move; give it a method of this name.")
 
     def reach(self, step: StepContext) -> float:
-        """Return by how much a stabilized gradient of 1 moves x at strength 1; NaN for a move that is not linear in it.
+        """Return how far a stabilized gradient of 1 moves x at strength 1; NaN for a move that is not linear in it.
 
         Where it is 0, guidance cannot move x, and no gradient is computed.
         """
         raise NotImplementedError(f"{type(self).__name__} has no reach; give it a method of this name.")
 
     def base(self, prediction: Prediction, x_t: Tensor, transition: Transition) -> Prediction:
-        """Return what the sampler steps along, guided or not: the prediction, with ``x0_hat`` clamped or not."""
+        """Return the prediction that the sampler uses, guided or not; some methods leave ``x0_hat`` unclamped."""
         return prediction if self.along_clamped else prediction.unclipped()
 
     def acts_at(self, noise_level: float) -> bool:
@@ -248,19 +248,19 @@ class Guidance:
         draws: Draws = NO_DRAWS,
         objective: Callable[[Tensor], Tensor] | None = None,
     ) -> Climb:
-        """Return the prediction and the gradient of an objective, of what the classifier sees at this `point`.
+        """Return the prediction, and the gradient of an objective of what the classifier sees at this `point`.
 
         - "xt": ``x_t`` itself.
         - "x0": the one-step prediction as it is; the gradient runs through the network.
         - "x0_hat": the same after its clamp, through which the gradient runs too.
-        - "x0_detached": ``x0_hat``, with respect to which the gradient is; the network is not differentiated.
+        - "x0_detached": ``x0_hat``; the gradient is with respect to it, and the network is not differentiated.
 
         Args:
             network: the denoiser.
             x_t: (B, C, H, W).
             transition: the constants of the step.
             draws: noise for the classifier.
-            objective: of what is seen, (B, C, H, W) to (B,); left out, that of the classifier.
+            objective: of what the classifier sees, from (B, C, H, W) to (B,); by default that of the classifier.
         """
         import torch
 
@@ -288,14 +288,14 @@ class Guidance:
         num_steps: int,
         slope: Tensor | None = None,
     ) -> Tensor:
-        """Return a clean image (B, C, H, W) after so many steps along the gradient of an objective of it.
+        """Return a clean image (B, C, H, W) after some steps of gradient ascent on an objective of it.
 
         Args:
             v: where to start, (B, C, H, W).
             objective: from images (B, C, H, W) to (B,).
             step_size: of each step.
             num_steps: how many.
-            slope: the gradient at ``v`` where it is known, which saves the first step's pass.
+            slope: the gradient at ``v`` if it is known already, which saves a pass in the first step.
         """
         import torch
 
@@ -327,7 +327,7 @@ class Guidance:
         return target_objective(logits, self.targets(len(seen)), self.objective)
 
     def require_finite(self, climb: Climb, x_t: Tensor, k: int, t: int, indices: Sequence[int]) -> tuple[Climb, Tensor]:
-        """Return what was found with zeros for the samples where it is not finite, and which these are (B,).
+        """Return the climb with zeros for the samples whose gradient is not finite, and a mask of these samples (B,).
 
         Args:
             climb: from `evaluate`.
@@ -367,9 +367,9 @@ class Guidance:
 def infinite_where(gradient: Tensor, objective: Tensor) -> Tensor:
     """Return the gradient (B, C, H, W) with infinities where a sample's objective (B,) is not finite.
 
-    A ReLU or a clamp on the way back may have made a zero of it.
+    A ReLU or a clamp in the backward pass may have turned it into zero.
     """
-    # Whether there is one is not asked, for the answer would have to wait for the GPU.
+    # There is no check for whether any sample needs this, because it would have to wait for the GPU.
     return gradient.masked_fill(~objective.isfinite().reshape(-1, 1, 1, 1), math.inf)
 
 

@@ -17,7 +17,7 @@ class MPGD(Guidance):
 
     Manifold-preserving guided diffusion (He et al. 2024, the form without an autoencoder): with L the objective,
     ``scale grad L(x0_hat)`` is added to the clamped ``x0_hat``, the gradient with respect to it, and the sum is not
-    clamped again. DDIM's step keeps the noise as the network says it. By how much the step of another sampler moves is
+    clamped again. DDIM's step keeps the network's predicted noise. How far the step of another sampler moves depends on
     the weight that it gives ``x0_hat``, see `Sampler.x0_weight`.
 
     Attributes:

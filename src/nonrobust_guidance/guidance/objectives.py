@@ -1,4 +1,4 @@
-"""What guidance climbs: one number per sample, from the classifier's logits.
+"""What guidance increases: one number per sample, from the classifier's logits.
 
 Importing this does not import torch: Snakemake reads the names.
 """
@@ -25,10 +25,10 @@ def log_probability(logits: Tensor, target: Tensor) -> Tensor:
 
 
 def of_target(scores: Tensor, target: Tensor) -> Tensor:
-    """Return the target's entry of (B, K), or of (B,) the number for target 1 and its negative for target 0.
+    """Return the target's entry of (B, K); of (B,), the number itself for target 1 and its negative for target 0.
 
-    Of logits that is the objective "logit", which grows without bound; Vaeth et al. (2025) differentiate it for more
-    than two classes.
+    Applied to logits it is the objective "logit", which grows without bound; Vaeth et al. (2025) differentiate it for
+    more than two classes.
     """
     if scores.ndim == 1:
         return scores * (2 * target - 1)

@@ -1,8 +1,8 @@
 """Stabilizers: what is done to the gradients of one trajectory before they shift it.
 
 A stabilizer is a value with a pure pair of functions, as in optax: ``init(x)`` gives the state at the first step, and
-``update(state, g)`` the next state and the gradient to use. States are never changed in place. One whose update takes a
-third argument, ``update(state, g, step)``, is shown the `StabilizerStep` too.
+``update(state, g)`` the next state and the gradient to use. States are never changed in place. A stabilizer whose
+update takes a third argument, ``update(state, g, step)``, gets the `StabilizerStep` too.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class StabilizerStep(NamedTuple):
     noise_std: float
     """Standard deviation of the noise that the step adds."""
     strength: float
-    """By how much a stabilized gradient of 1 will move x; NaN for methods whose move is not linear in it."""
+    """How far a stabilized gradient of 1 will move x; NaN for methods whose move is not linear in it."""
 
 
 class Stabilizer(Protocol):
-    """A pure transformation of a sequence of gradients (B, C, H, W); each sample's is its own."""
+    """A pure transformation of a sequence of gradients (B, C, H, W); samples do not affect one another."""
 
     def init(self, x: Tensor) -> Any:
         """Return the state before the first gradient, for gradients shaped like ``x`` (B, C, H, W)."""
@@ -62,8 +62,8 @@ class EMAState(NamedTuple):
 class EMA:
     """Exponential moving average ``m <- beta m + (1 - beta) g``, from zero (Vaeth et al. 2025).
 
-    Without bias correction, as in the paper, it is a warm-up too: with beta = 0.99 half strength comes at step 69.
-    With it, ``m`` is divided by ``1 - beta^n`` after n gradients.
+    Without bias correction, as in the paper, it also acts as a warm-up: with beta = 0.99 it reaches half strength at
+    step 69. With bias correction, ``m`` is divided by ``1 - beta^n`` after n gradients.
 
     Args:
         beta: weight of the past, within [0, 1).
@@ -179,7 +179,7 @@ class Chain:
     def update(
         self, state: tuple[Any, ...], g: Tensor, step: StabilizerStep | None = None
     ) -> tuple[tuple[Any, ...], Tensor]:
-        """Return the gradient that came through all of them."""
+        """Return the gradient after all of them."""
         states = []
         for stabilizer, before in zip(self.stabilizers, state, strict=True):
             after, g = stabilize(stabilizer, before, g, step)
@@ -193,7 +193,7 @@ def chain(*stabilizers: Stabilizer) -> Chain:
 
 
 def stabilize(stabilizer: Stabilizer, state: Any, g: Tensor, step: StabilizerStep | None) -> tuple[Any, Tensor]:
-    """Return the stabilizer's update, which is shown the step if it takes one."""
+    """Return the stabilizer's update, passing it the step if it takes one."""
     return stabilizer.update(state, g, step) if sees_step(type(stabilizer)) else stabilizer.update(state, g)  # type: ignore[call-arg]
 
 
@@ -207,7 +207,7 @@ def sees_step(kind: type) -> bool:
 def direction_and_norm(g: Tensor) -> tuple[Tensor, Tensor]:
     """Return g over its Euclidean norm (B, C, H, W), and the norms (B, 1, 1, 1); zero has direction zero."""
     dims = tuple(range(1, g.ndim))
-    # Divided by the largest entry first, for squares of a saturated classifier's gradient underflow in float32.
+    # Divide by the largest entry first, because squares of a saturated classifier's gradient underflow in float32.
     largest = g.abs().amax(dim=dims, keepdim=True)
     scaled = g / largest.where(largest > 0, 1.0)
     length = scaled.square().sum(dim=dims, keepdim=True).sqrt()

@@ -44,9 +44,10 @@ class TFG(Guidance):
     - I steps of ascent ``v <- v + mu_t grad J(v)`` move ``v_0``, and the step's ``x0_hat`` moves by as much.
 
     ``rho_t`` and ``mu_t`` are rho and mu spread over the levels, see `level_weight`; ``d_t`` is ``sigma sqrt(1 -
-    alpha_bar_t)`` with "decrease" and sigma with "constant". Of R recurrences each but the last is taken back by noise.
+    alpha_bar_t)`` with "decrease" and sigma with "constant". A step is made R times; after each time but the last,
+    noise takes x back to the level where the step began.
 
-    Any sampler's step gets the same move of x, and gives the move of ``x0_hat`` the weight it gives ``x0_hat``, see
+    Any sampler's step gets the same move of x, and weights the move of ``x0_hat`` as it weights ``x0_hat`` itself, see
     `Sampler.x0_weight`. The steps go along the clamped ``x0_hat`` and the noise that goes with it, ``(x_t -
     sqrt(alpha_bar_t) x0_hat) / sqrt(1 - alpha_bar_t)``, guided or not.
 
@@ -105,16 +106,16 @@ class TFG(Guidance):
 
     @property
     def num_smooth_draws(self) -> int:
-        """The draws of one recurrence; of noise 0 there are none."""
+        """The draws of one recurrence; none where sigma is 0."""
         return self.num_draws if self.sigma > 0.0 else 0
 
     @property
     def num_classifier_passes(self) -> int:
-        """One for each draw at each step of the ascent, whose first has the gradient that is there already."""
+        """One for each draw at each step of the ascent; its first step reuses the gradient that is known already."""
         return max(1, self.num_smooth_draws) * (max(1, self.iterations) if self.mu else 1)
 
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
-        """Return the prediction, the gradient through the network, and by how much the ascent moved the image."""
+        """Return the prediction, the gradient through the network, and how far the ascent moved the image."""
         std = self.sigma * (step.transition.noise_level if self.sigma_weight == "decrease" else 1.0)
         J = over_noise(partial(self.log_likelihood, t=step.transition.t, draws=draws), draws.smooth, std)
         climb = self.climb(network, x_t, step.transition, draws, J)

@@ -12,7 +12,7 @@ from nonrobust_guidance.devices import in_float64
 def within_trust_region(guided: Tensor, unguided: Tensor, bound: float) -> Tensor:
     """Return the guided state with each sample brought to within a bound of the unguided one.
 
-    A sample that is within it comes out bit for bit as it went in; of another the difference keeps its direction.
+    A sample already within the bound is returned bit for bit; for any other, the difference keeps its direction.
 
     Args:
         guided: (B, C, H, W).
@@ -28,7 +28,7 @@ def within_trust_region(guided: Tensor, unguided: Tensor, bound: float) -> Tenso
 def trust_bound(radius: float, reference_std: float, num_steps: int) -> float:
     """Return ``sigma r / sqrt(N)``, the bound of one step of N.
 
-    By Girsanov's theorem, for a chain the sum of the divergences of its Gaussian steps, the path then has a
+    By Girsanov's theorem (for a chain: the divergences of its Gaussian steps add up), the path then has a
     Kullback-Leibler divergence from the unguided one of at most ``D r^2 / 2`` nats for images of D numbers.
 
     Args:

@@ -30,12 +30,12 @@ class UGD(Guidance):
     Universal guidance (Bansal et al. 2023, Algorithm 1). Forward: with G the gradient of the objective L of the
     unclamped ``x0_hat(x_t)`` with respect to ``x_t``, ``eps <- eps - scale sqrt(1 - alpha_bar_t) G``. Backward: from
     the clamped ``x0_hat``, m steps ``v <- v + scale grad L(v)`` of gradient ascent move the clean image by ``Delta``,
-    and ``eps <- eps - sqrt(alpha_bar_t / (1 - alpha_bar_t)) Delta``. Of R recurrences each but the last is taken back
-    by noise.
+    and ``eps <- eps - sqrt(alpha_bar_t / (1 - alpha_bar_t)) Delta``. A step is made R times; after each time but the
+    last, noise takes x back to the level where the step began.
 
-    As a move of the score, of which eps is ``-sqrt(1 - alpha_bar_t)`` times, it is ``scale G + sqrt(alpha_bar_t) / (1
-    - alpha_bar_t) Delta``, of which any sampler's step makes what is natural to it, see `Sampler`. The steps go along
-    the unclamped prediction, guided or not: with clipping, the final image alone is clamped.
+    Since eps is ``-sqrt(1 - alpha_bar_t)`` times the score, together they move the score by ``scale G +
+    sqrt(alpha_bar_t) / (1 - alpha_bar_t) Delta``. Every sampler turns that into a move of its own step, see `Sampler`.
+    The steps go along the unclamped prediction, guided or not: with clipping, the final image alone is clamped.
 
     Attributes:
         scale: s, of both directions.
@@ -46,7 +46,7 @@ class UGD(Guidance):
 
     Raises:
         TypeError: as `Guidance`.
-        ValueError: as `Guidance`, or if there are no recurrences, or fewer than no ascents.
+        ValueError: as `Guidance`, or if there are no recurrences, or the number of ascents is negative.
     """
 
     scale: float
@@ -67,7 +67,7 @@ class UGD(Guidance):
         return 1 + self.ascents
 
     def evaluate(self, network: Network, x_t: Tensor, step: StepContext, draws: Draws = NO_DRAWS) -> Climb:
-        """Return the prediction, G, and by how much the ascents moved the clean image."""
+        """Return the prediction, G, and how far the ascents moved the clean image."""
         climb = self.climb(network, x_t, step.transition, draws)
         if self.ascents == 0:
             return climb

@@ -38,7 +38,7 @@ def predict(
         output = denoiser(model_input(denoiser, x_t), t)
     output = getattr(output, "sample", output)
     if isinstance(output, Tensor) and output.shape[1:2] == (2 * x_t.shape[1],):
-        output = output[:, : x_t.shape[1]]  # its second half says a variance (Nichol & Dhariwal 2021)
+        output = output[:, : x_t.shape[1]]  # its second half predicts a variance (Nichol & Dhariwal 2021)
     if not isinstance(output, Tensor) or output.shape != x_t.shape:
         found = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
         raise ValueError(f"The denoiser returned {found} for x_t {tuple(x_t.shape)}; it must return the same shape.")
@@ -53,8 +53,8 @@ def predict(
 def model_input(denoiser: Denoiser, x_t: Tensor) -> Tensor:
     """Return ``x_t`` as the denoiser takes it best: a module in its own dtype, one of diffusers channels last on a CPU.
 
-    Channels last is a tenth to a quarter faster there; other models may use view(), which does not go with it, or work
-    in place, and get a copy.
+    Channels last is a tenth to a quarter faster there; other models may use view(), which fails on it, or work in
+    place, and so get a copy.
     """
     if not isinstance(denoiser, nn.Module) or not hasattr(denoiser, "config"):
         return x_t.to(weights_dtype(denoiser, x_t.dtype)).clone(memory_format=torch.contiguous_format)
@@ -66,7 +66,7 @@ def image_shape(denoiser: Denoiser, shape: tuple[int, int, int] | None) -> tuple
     """Return (C, H, W) as given, or from a diffusers model's configuration.
 
     Raises:
-        ValueError: if it is not given and the denoiser does not know it, or is not three positive numbers.
+        ValueError: if it is neither given nor known to the denoiser, or is not three positive numbers.
     """
     if shape is None:
         config = getattr(denoiser, "config", None)
@@ -101,7 +101,7 @@ def same_device(what: str, module: nn.Module, device: torch.device | str | None)
     place = running_device(module)
     if place is None:
         return torch.device(device or "cpu")
-    # "cuda" names the current card and "cuda:0" one card: an index that is left out matches any.
+    # "cuda" is the current card and "cuda:0" a particular one, so a missing index matches any.
     wanted = torch.device(device) if device is not None else place
     if wanted.type != place.type or len({wanted.index, place.index} - {None}) > 1:
         raise ValueError(f"The {what} is on {place} and the samples on {wanted}; move it there first.")
@@ -109,7 +109,7 @@ def same_device(what: str, module: nn.Module, device: torch.device | str | None)
 
 
 def running_device(module: nn.Module) -> torch.device | None:
-    """Return where a module computes: the device of its weights, or that to which accelerate brings them for it."""
+    """Return where a module computes: the device of its weights, or the one to which accelerate moves them for it."""
     for part in module.modules():
         device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
         if device is not None:

@@ -52,10 +52,10 @@ def draw_samples(
 ) -> None:
     """Draw every target of some cells into ``<folder>/<target>.npy``, uint8 (N, H, W, 3), rounded.
 
-    Beside each file goes ``<target>.json``, the card that says what it was drawn with.
+    Beside each file a ``<target>.json`` is written, the card that records what it was drawn with.
 
     Sample i is a function of (seed, i) alone, so a shard holds what the whole cell has at its indices. Finished batches
-    wait beside the file, so that a job that was killed goes on where it stopped and writes the same file.
+    are kept beside the file, so that a job that was killed continues where it stopped and writes the same file.
 
     Args:
         name: the method's, shown beside the progress bar.
@@ -65,10 +65,10 @@ def draw_samples(
         chain: of the run.
         targets: indices of the classes to guide toward, by their names; a method without a guide has none.
         diffusion: the diffusion model's checkpoint.
-        guide: that of the classifier that guides or picks; None where there is none.
-        indices: the samples to draw, a shard of the cell; left out, all.
-        batch_size: samples at once, which changes none on a CPU, and on a GPU only within rounding. What does not fit
-            into a GPU's memory goes through the networks in batches of half the size, down to single images.
+        guide: the checkpoint of the classifier that guides or picks; None where there is none.
+        indices: the samples to draw, a shard of the cell; by default all.
+        batch_size: samples at once; on a CPU it does not change any sample, on a GPU only within rounding. A batch that
+            does not fit into a GPU's memory goes through the networks in parts of half the size, down to single images.
         device: as `choose_device` takes it.
 
     Raises:
@@ -98,7 +98,7 @@ def draw_samples(
                 for state in draw(batch):
                     images, told = state, told + 1
                     bar.update()
-                bar.update(len(schedule) - told)  # of rejection, which yields its images alone
+                bar.update(len(schedule) - told)  # rejection yields only its images
                 parts.save(batch, to_uint8(images))
             save_samples(folder / f"{target}.npy", [parts.load(batch) for batch in batches])
             write_card(folder / f"{target}.json", relevant, inputs, [f"{target}.npy"], where.type)
@@ -155,21 +155,21 @@ def pick_samples(
     options: Mapping[str, Any],
     batch: range,
 ) -> Iterator[Tensor]:
-    """Yield the images of a batch (B, C, H, W) alone, for its attempts end at different times."""
+    """Yield only the images of a batch (B, C, H, W), because its attempts end at different times."""
     found = rejection.sample(unet, schedule, len(batch), seed, max_draws=max_draws, first_index=batch.start, **options)
     yield found.images
 
 
 def chain_options(chain: Chain, method: Method) -> dict[str, Any]:
-    """Return what a run's chain, with this method, is to `trajectory`: sampler and autocast."""
+    """Return the arguments of `trajectory` for a run's chain and this method: sampler and autocast."""
     return {"sampler": chain.sampler_of(method), "autocast": PRECISIONS[chain.precision]}
 
 
 def rows_at_once(device: torch.device, batch_size: int, num_samples: int) -> Microbatch:
-    """Return the microbatch of a cell: one size for all of its batches and shards, short ones too.
+    """Return the microbatch of a cell: one size for all of its batches and shards, including short ones.
 
-    So a sample's bits do not depend on how a cell is shared out over jobs, on a GPU either, where `microbatch_size`
-    leaves a batch whole.
+    So a sample's bits do not depend on how a cell is divided among jobs. That holds on a GPU too, where
+    `microbatch_size` would run the whole batch at once.
     """
     return "auto" if device.type == "cpu" else min(batch_size, num_samples)
 
@@ -185,10 +185,10 @@ def fingerprint(settings: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
 
 
 class Parts:
-    """The finished batches of one file, kept while the rest is drawn; those of another origin are dropped."""
+    """The finished batches of one file, kept while the rest is drawn; batches of another origin are deleted."""
 
     def __init__(self, folder: Path, origin: str) -> None:
-        """Open the folder, empty it if what it holds was drawn from other settings or weights."""
+        """Open the folder, and empty it if its batches were drawn with other settings or weights."""
         self.folder = folder / origin[:16]
         if folder.exists() and not self.folder.exists():
             shutil.rmtree(folder)

@@ -24,13 +24,13 @@ def save_samples(path: Path, parts: Sequence[Images]) -> None:
     The parts may be memory-mapped; no more than one of them is in memory at a time.
 
     Raises:
-        UserError: if the disk is full, or is not to be written to.
+        UserError: if the disk is full or not writable.
     """
     shape = (sum(len(part) for part in parts), *parts[0].shape[1:])
     header = {"descr": dtype_to_descr(parts[0].dtype), "fortran_order": False, "shape": shape}
 
     def write(temporary: Path) -> None:
-        # Through the file's own buffer: what numpy writes to a full disk by itself fails without a reason.
+        # Write through the file's own buffer: where numpy writes to a full disk itself, the error gives no reason.
         with temporary.open("wb") as file:
             write_array_header_1_0(file, header)
             for part in parts:
@@ -42,11 +42,11 @@ def save_samples(path: Path, parts: Sequence[Images]) -> None:
 def load_samples(path: Path, image_size: int | None = None) -> Images:
     """Open the images of one file, uint8 (N, H, W, 3), N at least 1, memory-mapped.
 
-    Whether they are still those that were drawn, the SHA-256 in their card says.
+    The SHA-256 in their card tells whether they are still the samples that were drawn.
 
     Args:
         path: a ``.npy`` file, or another's ``.npz`` with ``arr_0``, which is read into memory.
-        image_size: required height and width; left out, any.
+        image_size: required height and width; by default any.
 
     Raises:
         UserError: if the file is missing, truncated, of another kind, or holds other images.

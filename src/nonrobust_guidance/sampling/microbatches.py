@@ -26,11 +26,11 @@ def microbatch_size(
 ) -> int:
     """Return how many images a network sees at a time.
 
-    Convolution and matrix kernels are chosen by the shape of the batch and round differently: an image comes out of a
-    batch of 4 and of a batch of 64 with a difference of 1e-6, which a chain of steps can amplify. Within batches of one
-    shape an image's bits depend neither on its place nor on its neighbours. So "auto" is one size, fixed by the images
-    alone: about 32,768 pixels, 32 images of 32 x 32 or one of 256 x 256, at which a CPU is no slower than on larger
-    batches. Elsewhere than on a CPU, and for a denoiser that is no module, it is the whole batch.
+    Convolution and matrix kernels are chosen by the shape of the batch and round differently: the same image differs by
+    1e-6 between a batch of 4 and a batch of 64, and a chain of steps can amplify that. Within batches of one shape an
+    image's bits depend neither on its place nor on its neighbours. So "auto" is one size, fixed by the images alone:
+    about 32,768 pixels, 32 images of 32 x 32 or one of 256 x 256, at which a CPU is no slower than on larger batches.
+    On other devices, and for a denoiser that is not a module, it is the whole batch.
 
     Args:
         microbatch: the size, "auto", or None for the whole batch.
@@ -54,7 +54,8 @@ class Microbatched:
     """Denoiser and guidance, run on parts of exactly ``size`` images.
 
     Where a part does not fit into a GPU's memory, it is run again in parts of half the size, down to single images, and
-    what follows is run in those too. The images are the same, up to how kernels of another shape round.
+    everything after it runs in parts of that size too. The images are the same, up to how kernels of another shape
+    round.
     """
 
     def __init__(
@@ -101,7 +102,8 @@ class Microbatched:
             except torch.OutOfMemoryError:
                 if self.size == 1:
                     raise
-            # Only here, for the exception held on to all that the networks had filled the memory with.
+            # Only out here: inside the except block, the exception still holds on to what the networks filled the
+            # memory with.
             torch.cuda.empty_cache()
             warnings.warn(
                 f"The networks ran out of memory on batches of {self.size} and go on with {self.size // 2}.",

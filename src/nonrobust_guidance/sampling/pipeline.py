@@ -27,7 +27,7 @@ from nonrobust_guidance.sampling.samplers.sampler import Sampler
 from nonrobust_guidance.sampling.trajectory import as_sampler, trajectory
 from nonrobust_guidance.schedule import Schedule, require_name
 
-# The order after a whole number in the second place, which can be no generator.
+# The order where the second argument is a whole number, which cannot be a generator.
 STEPS_SECOND = ("batch_size", "num_inference_steps", "guidance", "seed")
 
 
@@ -56,13 +56,14 @@ class GuidedPipeline(DiffusionPipeline):
 
     The scheduler's configuration decides on the schedule and on what the U-Net predicts, and its class, DDPMScheduler
     or DDIMScheduler, on the sampler. Its own step is not used; unguided, the images are those it gives on the same
-    noise, but where diffusers' step does not end at the level where the next one begins, or adds noise to the image:
+    noise, except where diffusers' step does not end at the level where the next one begins, or adds noise to the final
+    image:
 
     - DDIM with "linspace", or with a number of steps that does not divide the training steps: theirs ends a step at
-      ``t - T // num_inference_steps``, which need not be a level that is kept; ours ends where the next begins.
+      ``t - T // num_inference_steps``, which need not be one of the kept levels; ours ends where the next begins.
     - DDPM with "fixed_large" whose last timestep is not 0, as with "trailing": theirs adds noise to the image.
 
-    The noise of a generator is another than theirs, so that an image does not depend on the others; see the call.
+    A generator gives other noise than in diffusers, so that an image does not depend on the others; see the call.
     """
 
     model_cpu_offload_seq = "unet"
@@ -97,18 +98,18 @@ class GuidedPipeline(DiffusionPipeline):
 
         Args:
             batch_size: how many.
-            generator: draws the seed, so that calls one after the other give other images, and a generator in the same
-                state the same ones. Image i then has the noise of (seed, i). A list has one for each image, whose noise
+            generator: draws the seed, so that successive calls give different images, and a generator in the same state
+                gives the same ones. Image i then has the noise of (seed, i). A list has one for each image, whose noise
                 is that of (its generator's seed, 0), whatever the others are.
             eta: noise of DDIM, within [0, 1].
-            num_inference_steps: how many of the training steps are kept, as the scheduler spaces them; left out, all.
+            num_inference_steps: how many of the training steps are kept, as the scheduler spaces them; by default all.
                 DDPMPipeline's default is 1000, DDIMPipeline's 50.
             use_clipped_model_output: whether DDIM steps along the eps of the clamped x0_hat; None is False.
             output_type: "pil", "np" (B, H, W, C) in [0, 1], "pt" (B, C, H, W) in [0, 1]; None is "np".
             return_dict: whether the images come as ``.images`` or in a tuple.
             guidance: toward which class, and how; None for unguided.
             sampler: in place of the scheduler's, such as DPMSolver(); the levels are the scheduler's in any case.
-            seed: with an image's index and the step it determines all noise, where no generator is given.
+            seed: determines all noise, with an image's index and the step, where no generator is given.
             microbatch: None runs the networks on the whole batch, the fastest for a few images; with "auto", which
                 `sample` does, the bits of an image do not depend on how many are drawn with it.
             **options: of `trajectory`: noise, first_index, clip, autocast, dtype.
@@ -160,7 +161,7 @@ def sampler_of(scheduler: Any, schedule: Schedule, eta: float, use_clipped_model
     for kind, name in ((DDPMScheduler, "ddpm"), (DDIMScheduler, "ddim")):
         if isinstance(scheduler, kind):
             return as_sampler(name, eta, use_clipped_model_output)
-    # What from_config takes over lacks what the class made of it, such as another default or shifted levels.
+    # A schedule from from_config lacks what the scheduler's class changed, such as another default or shifted levels.
     table = DDPMScheduler.from_config(scheduler.config).alphas_cumprod.double()
     same = len(table) == len(schedule) and torch.allclose(table, schedule.alpha_bars, rtol=1e-3, atol=1e-6)
     betas = "" if same else ", trained_betas=ng.Schedule.from_diffusers(pipe.scheduler).betas.tolist()"
@@ -171,7 +172,7 @@ def sampler_of(scheduler: Any, schedule: Schedule, eta: float, use_clipped_model
 
 
 def noise_of_each(generators: Sequence[torch.Generator], batch_size: int, shape: tuple[int, ...], index: int) -> Noise:
-    """Return the noise k -> (B, C, H, W) of images that have a generator each, drawn as that of one number of a seed.
+    """Return the noise k -> (B, C, H, W) of images that have a generator each: sample ``index`` of each one's seed.
 
     Raises:
         TypeError: if one is no generator.

@@ -1,4 +1,4 @@
-"""Rejection sampling: samples, unguided or guided, of which those are kept that a classifier accepts."""
+"""Rejection sampling: only the samples, unguided or guided, that a classifier accepts are kept."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class RejectionSamples(NamedTuple):
 class Rejection:
     """Draws samples until the classifier gives the target at least a probability.
 
-    Each sample has a sequence of attempts of its own, and the first accepted one is kept. So the images are distributed
-    as all attempts given that the classifier accepts them, and the number of draws is geometric with the probability of
-    that. Unguided attempts are the baseline of guidance: K draws on average, for K classes that are equally frequent
-    and well apart. Guided ones are mostly accepted at once, and guidance may then be so gentle that it fails now and
-    then, for what fails is drawn again. Where classes overlap, the images are those of which the classifier is sure,
-    and not all of the target's.
+    Each sample has a sequence of attempts of its own, and the first accepted one is kept. So the images have the
+    distribution of the attempts, conditional on acceptance, and the number of draws is geometric with the probability
+    of acceptance. Unguided attempts are the baseline of guidance: K draws on average, for K classes that are equally
+    frequent and well apart. Guided attempts are mostly accepted at once. Guidance can then be gentler and fail now and
+    then, because a failed sample is drawn again. Where classes overlap, the images are those of which the classifier is
+    sure, not all kinds of images of the target.
 
     Attributes:
-        classifier: of clean images, as `ClassifierGuidance` takes it. One that is told t is told the least of the
-            schedule's; an `augmented` one gets seeded noise.
+        classifier: of clean images, as `ClassifierGuidance` takes it. One that takes t gets the smallest t of the
+            schedule; an `augmented` one gets seeded noise.
         target: the class, an int, or a LongTensor (N,) with one for each sample.
         threshold: least probability of the target, within 0 .. 1.
-        guidance: what guides the attempts; its target gives way to the one here. None for unguided attempts.
+        guidance: what guides the attempts; the target given here replaces its own. None for unguided attempts.
 
     Raises:
         TypeError: if the classifier is not callable or the target no integer.
@@ -93,19 +93,19 @@ class Rejection:
     ) -> RejectionSamples:
         """Return N images, and for each whether it was accepted and after how many draws.
 
-        Attempt j of sample i is a function of (seed, i, j), and attempt 0 is sample i of `sample`. So neither the
-        batches nor the jobs that share the samples of a seed change what is kept, wherever the bits of an image do not
-        depend on its batch; see ``microbatch`` in `trajectory`. Only samples that still wait are drawn again. Where
-        they do not fill a microbatch, or a batch whose size was given, further attempts of theirs do; those after an
-        accepted one are left out, of the counts too.
+        Attempt j of sample i is a function of (seed, i, j), and attempt 0 is sample i of `sample`. So what is kept does
+        not depend on how the samples of a seed are divided into batches or jobs, wherever the bits of an image do not
+        depend on its batch; see ``microbatch`` in `trajectory`. Only samples not yet accepted are drawn again. Where
+        they do not fill a microbatch, or a batch whose size was given, it is filled with further attempts at them;
+        attempts after an accepted one are dropped and not counted.
 
         Args:
             denoiser: a diffusers UNet2DModel or any callable (x_t, t) -> output.
             schedule: the levels, one reverse step each.
             num_samples: N.
-            seed: with the sample's index, its attempt and the step it determines all noise.
-            max_draws: attempts of a sample at most. None of them is accepted with probability ``(1 - p)^max_draws``,
-                where p is that of a single one: with 100 and p = 1/10, for one sample in 40,000.
+            seed: determines all noise, with the sample's index, its attempt and the step.
+            max_draws: attempts of a sample at most. If one is accepted with probability p, then all of them fail with
+                probability ``(1 - p)^max_draws``: with 100 and p = 1/10, for one sample in 40,000.
             batch_size: how many attempts are drawn together, which may be more than N; left out, as many whole
                 microbatches as the waiting samples fill.
             first_index: index of the first sample, so that jobs may share the samples of one seed.
@@ -175,7 +175,7 @@ class Rejection:
         """Return the target's probability for each image, (B,) float64, from parts of ``rows`` images."""
         told = bool(getattr(self.classifier, "noise_conditional", False))
         t = torch.full((rows,), int(schedule.timesteps[0]), device=images.device)
-        # A step that the chain does not have: its noise is nobody else's.
+        # A step number that the chain does not have, so that nothing else uses its noise.
         draws = range(1, 1 + getattr(self.classifier, "num_noise_draws", 0))
         augment = [noise(len(schedule) + 1, "augment", 1, m).to(images) for m in draws]
         parts = []
@@ -228,9 +228,9 @@ class Candidate:
 
 @dataclass(frozen=True)
 class AttemptNoise:
-    """Noise of attempts: with each of its own, and attempt 0 with that of `SampleNoise`.
+    """Noise of attempts: each attempt has its own, and attempt 0 has that of `SampleNoise`.
 
-    The attempt stands in the upper half of the number k of the step, of which no chain needs more than the lower.
+    The attempt is stored in the upper half of the step number k; no chain needs more than the lower half.
 
     Attributes:
         seed: 0 .. 2^64 - 1.

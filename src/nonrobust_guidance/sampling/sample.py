@@ -44,9 +44,9 @@ def sample(
         denoiser: a diffusers UNet2DModel or any callable (x_t, t) -> output.
         schedule: the levels, one reverse step each.
         num_samples: N.
-        seed: with the sample's index and the step it determines all noise.
+        seed: determines all noise, with the sample's index and the step.
         guidance: what shifts the steps; None for unguided.
-        batch_size: how many samples are drawn together; left out, all. The networks see them in microbatches.
+        batch_size: how many samples are drawn together; by default all. The networks see them in microbatches.
         noise: k -> (N, C, H, W) in place of the seeded noise.
         first_index: index of the first sample: samples 64 .. 127 of a seed are ``first_index=64, num_samples=64``.
         **options: of `trajectory`: sampler, eta, use_clipped_model_output, shape, clip, microbatch, autocast, dtype,
@@ -106,7 +106,7 @@ def sample_counted(
 
 
 def run_to_end(*arguments: Any, **options: Any) -> Samples:
-    """Return the last state of a trajectory and its counts; no step but the last is kept."""
+    """Return the last state of a trajectory and its counts; earlier steps are not kept."""
     counts = []
     for step in trajectory(*arguments, **options):
         x = step.x

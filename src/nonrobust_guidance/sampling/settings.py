@@ -1,6 +1,6 @@
 """The section ``sampling``: what is drawn, how, and by which methods.
 
-It is long because the section is one: its keys are read together, and most lines are their descriptions.
+It is long because it is a single section: its keys are checked together, and most lines describe them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ Stabilizers = Annotated[tuple[Annotated[Choice, OneOf(STABILIZERS, needs=("init"
 
 SAMPLER = OneOf(SAMPLERS, bare=True, needs=("init", "step", "noise_std", "reference_std", "score_weight", "x0_weight"))
 _PER_METHOD = ("classifier", "target", "objective", "stabilizer", "interval", "on_nonfinite", "trust_radius")
-"""Fields of every guidance that the run gives, or that stand in `Guided`."""
+"""Fields of every guidance that come from the run, or are declared in `Guided`."""
 
 
 class Entry(Settings):
@@ -247,7 +247,7 @@ def section_of_guidance(kind: type) -> type[Guided]:
 
 
 def _require_method(kind: type[Guidance], where: str) -> None:
-    """Raise a SettingError unless a class that extends `Guidance` has what that leaves to it."""
+    """Raise a SettingError unless a subclass of `Guidance` defines what it has to."""
     fields, strength = {field.name for field in dataclasses.fields(kind)}, kind.strength_field
     undone = [name for name in ("move", "reach") if getattr(kind, name) is getattr(Guidance, name)]
     taken = sorted(fields & Guided.model_fields.keys() - {*_PER_METHOD})
@@ -391,7 +391,7 @@ class Sampling(Chain):
     @model_validator(mode="before")
     @classmethod
     def _complete_methods(cls, raw: Any) -> Any:
-        """Give every method its own copy of what it may leave to the run, so that nobody has to look in two places."""
+        """Copy into every method the keys it takes from the run, so that nobody has to look in two places."""
         if not isinstance(raw, Mapping) or not isinstance(raw.get("methods"), Mapping):
             return raw
         common = {key: raw[key] for key in ("num_samples", "steps") if key in raw}
@@ -428,7 +428,7 @@ class Sampling(Chain):
 
     @model_validator(mode="after")
     def _require_variants(self) -> Self:
-        """Check what is searched: that fresh samples are fresh, and that every variant is a method."""
+        """Check the search: its seed is none of the reported ones, and every variant is a valid method."""
         if self.search and self.search.seed in self.seeds:
             raise SettingError("is one of {section}.seeds, whose samples no choice may have seen", "search", "seed")
         for name, method in self.guided.items():

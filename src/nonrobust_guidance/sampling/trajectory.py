@@ -38,13 +38,14 @@ class Step:
         stabilized: the gradient after the stabilizer; None where guidance did not act.
         skipped: (B,) bool, samples whose gradient was not finite and was replaced by zero.
         strength: how far guidance moves x along ``stabilized``, apart from a clamp of x0_hat and from the trust region:
-            by ``strength * stabilized``, with "ddpm" ``scale Sigma_t`` times it; 0 where it did not act, NaN for a
-            method whose move is not linear in it.
+            by ``strength * stabilized``. With "ddpm" it is ``scale Sigma_t``; 0 where guidance did not act, NaN for a
+            method whose move is not linear in the gradient.
         shift: what guidance added to the state in this step, within its trust region: the difference from the same
             step without it; None where it did not act.
         noise_std: standard deviation of the noise that the step added.
 
-    Of a step that is made several times, x and all the rest are of the last time; ``skipped`` is of any.
+    For a step that is made several times, x and the rest are those of the last time; ``skipped`` is set if any of them
+    was skipped.
     """
 
     k: int
@@ -80,25 +81,25 @@ def trajectory(
 ) -> Iterator[Step]:
     """Yield the steps of the reverse chain, from noise to images, one batch of samples together.
 
-    Nothing is computed before it is asked for, and no step is kept: memory does not grow with their number.
+    A step is computed only when it is asked for, and none is kept: memory does not grow with their number.
 
     Args:
         denoiser: a diffusers UNet2DModel or any callable (x_t, t) -> output of the schedule's prediction type, with
             x_t (B, C, H, W) and t (B,) int64.
         schedule: the levels, one reverse step each.
         num_samples: B.
-        seed: 0 .. 2^64 - 1; with the sample's index and the step it determines all noise.
+        seed: 0 .. 2^64 - 1; determines all noise, with the sample's index and the step.
         guidance: what shifts the steps; None for unguided.
         sampler: `DDPM`, the ancestral step, `DDIM`, `DPMSolver` or one of your own; or "ddpm", "ddim", "dpmsolver".
         eta: of "ddim" by name, see `DDIM`.
         use_clipped_model_output: of "ddim" by name, see `DDIM`.
         shape: (C, H, W); left out, the model's own.
         noise: k -> (B, C, H, W), k = 0 for x_T and k = 1, 2, ... for the k-th step; left out, `SampleNoise`. A method
-            that draws more asks for it as `Noise` says.
+            that draws more calls it as described in `Noise`.
         first_index: index of the first sample, so that jobs may share the samples of one seed.
         clip: whether x0_hat and the final image are clamped to [-1, 1]; left out, as the schedule says.
-        microbatch: how many images the networks see at a time, see `microbatch_size`. None, all of them, is faster for
-            a few images on a CPU, but then their bits depend on the batch.
+        microbatch: how many images the networks see at a time, see `microbatch_size`. None runs all of them at once,
+            which is faster for a few images on a CPU, but then their bits depend on the batch.
         autocast: dtype the denoiser runs in; the state and the classifier keep theirs. Where the classifier is certain,
             a gradient "x0" may underflow in torch.float16; torch.bfloat16 has float32's range.
         dtype: of the state, torch.float32 or torch.float64.
@@ -133,7 +134,7 @@ def trajectory(
 def reverse_chain(
     models: Microbatched, schedule: Schedule, sampler: Sampler, draw: Noise, indices: Sequence[int], clip: bool
 ) -> Iterator[Step]:
-    """Yield the steps of a chain whose parts fit together; `trajectory` sees to that."""
+    """Yield the steps of a chain whose parts fit together; `trajectory` has checked that."""
     guidance = models.guidance
     x = draw(0)  # (B, C, H, W)
     solver = sampler.init(x)
@@ -149,7 +150,7 @@ def reverse_chain(
             x = x.clamp(-1.0, 1.0) if clip and transition.last else x
             yield Step(k, transition.t, x, prediction.x0_hat, None, None, none_skipped, noise_std=std)
             continue
-        # A step may be made several times: each but the last is taken back by noise, and only the last is remembered.
+        # A step may be made several times: noise undoes each but the last, and only the last is kept in the state.
         skipped = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         for r in range(1, guidance.recurrences + 1):
             if r > 1:

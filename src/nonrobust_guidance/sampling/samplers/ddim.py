@@ -18,14 +18,14 @@ class DDIM:
     """The step of DDIM (Song et al. 2021, equation 12), guided as in Dhariwal & Nichol (2021), Algorithm 2.
 
     What guidance adds to the score, g, moves the noise, ``eps <- eps - sqrt(1 - abar_t) g``, and with it the predicted
-    image, ``x0 <- x0 + (1 - abar_t) / sqrt(abar_t) g``, which is clamped after where ``x0_hat`` is. ``eta`` scales the
-    noise of the step, ``sigma_t = eta sqrt((1 - abar_{t-1}) / (1 - abar_t)) sqrt(1 - abar_t / abar_{t-1})``: 0 is
-    deterministic, 1 has the variance of the ancestral step with "fixed_small".
+    image, ``x0 <- x0 + (1 - abar_t) / sqrt(abar_t) g``, which is clamped afterwards if ``x0_hat`` is clamped. ``eta``
+    scales the noise of the step, ``sigma_t = eta sqrt((1 - abar_{t-1}) / (1 - abar_t)) sqrt(1 - abar_t / abar_{t-1})``:
+    0 is deterministic, 1 has the variance of the ancestral step with "fixed_small".
 
     Attributes:
         eta: within [0, 1].
-        use_clipped_model_output: whether eps goes with the clamped x0, ``(x_t - sqrt(abar_t) x0_hat) / sqrt(1 -
-            abar_t)``, or is the network's; without clamping they are the same. The name is diffusers'.
+        use_clipped_model_output: whether eps is recomputed from the clamped x0, ``(x_t - sqrt(abar_t) x0_hat) / sqrt(1
+            - abar_t)``, or is the network's; without clamping they are the same. The name is diffusers'.
 
     Raises:
         ValueError: if eta is out of its range.
@@ -51,7 +51,7 @@ class DDIM:
         return self.noise_std(transition) or self._ancestral_std(transition)
 
     def score_weight(self, transition: Transition) -> float:
-        """Return by how much the moved x0 and the moved noise together move x; 0 at alpha_bar = 0, where x0 is open."""
+        """Return how far the moved x0 and noise together move x; 0 at alpha_bar = 0, where x0 is undetermined."""
         abar = transition.alpha_bar
         if abar == 0.0:
             return 0.0
@@ -59,7 +59,7 @@ class DDIM:
         return moved_x0 - self._eps_weight(transition) * math.sqrt(1.0 - abar)
 
     def x0_weight(self, transition: Transition) -> float:
-        """Return the weight of ``x0_hat``, with the noise as the network says it."""
+        """Return the weight of ``x0_hat``, with the noise that the network predicts."""
         return math.sqrt(transition.alpha_bar_end)
 
     def step(

@@ -18,7 +18,7 @@ class DDPM:
     """The step of DDPM (Ho et al. 2020, equation 7), shifted as in Vaeth et al. (2025).
 
     ``x_{t-1} = mu_t(x0_hat, x_t) + sigma_t z + Sigma_t g``, with mu_t the posterior's mean and g what guidance adds to
-    the score. The last step is the mean alone: it adds no noise, and no g.
+    the score. The last step is the mean alone: it adds neither noise nor g.
     """
 
     def init(self, x: Tensor) -> None:

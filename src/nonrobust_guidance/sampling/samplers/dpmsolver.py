@@ -19,7 +19,7 @@ class LastPrediction(NamedTuple):
     """What a multistep solver remembers of the step before."""
 
     x0_hat: Tensor
-    """As the denoiser said it, (B, C, H, W); guidance moves x and not what is remembered."""
+    """As the denoiser predicted it, (B, C, H, W); guidance moves x, not this."""
     h: float
     """Length of that step in log-SNR / 2."""
 
@@ -37,14 +37,15 @@ class DPMSolver:
     D is ``x0_hat`` in the first order, and in the second ``x0_hat + h / (2 h_before) (x0_hat - x0_hat_before)``, the
     midpoint form. The first step and the last, which ends at the clean image, are of the first order. What guidance
     adds to the score moves x as it would through ``x0``, by ``(1 - abar) / sqrt(abar)`` times the weight of D, outside
-    of any clamp; D stays unguided, for one moved inside the clamp loses the noisy steps, where the class is decided.
+    of any clamp. D itself stays unguided: moved inside the clamp, guidance would lose its effect in the noisy steps,
+    where the class is decided.
 
     Attributes:
         algorithm: "sde-dpmsolver++", which adds noise, or "dpmsolver++", which is deterministic.
         order: 1 or 2; order 1 of the ODE is DDIM.
 
     Raises:
-        ValueError: if the algorithm is unknown or the order another.
+        ValueError: if the algorithm is unknown, or the order is neither 1 nor 2.
     """
 
     algorithm: Algorithm = "sde-dpmsolver++"
@@ -70,7 +71,7 @@ class DPMSolver:
         return math.sqrt((1.0 - transition.alpha_bar_prev) * -math.expm1(-2.0 * log_snr_step(transition)))
 
     def score_weight(self, transition: Transition) -> float:
-        """Return the weight of D times ``(1 - abar) / sqrt(abar)``; 0 at alpha_bar = 0, where x0 is open."""
+        """Return the weight of D times ``(1 - abar) / sqrt(abar)``; 0 at alpha_bar = 0, where x0 is undetermined."""
         abar = transition.alpha_bar
         return self.x0_weight(transition) * (1.0 - abar) / math.sqrt(abar) if abar > 0.0 else 0.0
 

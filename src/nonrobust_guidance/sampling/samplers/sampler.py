@@ -15,8 +15,8 @@ class Sampler(Protocol):
     """The reverse step as a value with a pure pair of functions; all tensors are (B, C, H, W).
 
     ``init(x)`` gives the state before the first step, and ``step`` the next state and the next, less noisy x. Guidance
-    asks a step for moves of the score of ``x_t`` and of ``x0_hat``; a sampler makes of them what is natural to it, and
-    says by how much a move of one moves x.
+    moves the score of ``x_t`` and ``x0_hat``. Each sampler applies these moves in its own way, and reports how far a
+    move by one moves x.
     """
 
     def init(self, x: Tensor) -> Any:
@@ -36,11 +36,11 @@ class Sampler(Protocol):
         ...
 
     def score_weight(self, transition: Transition) -> float:
-        """Return by how much one unit added to the score of ``x_t`` moves x; 0 where it cannot."""
+        """Return how far one unit added to the score of ``x_t`` moves x; 0 where it cannot."""
         ...
 
     def x0_weight(self, transition: Transition) -> float:
-        """Return by how much one unit added to ``x0_hat`` moves x; 0 where it cannot."""
+        """Return how far one unit added to ``x0_hat`` moves x; 0 where it cannot."""
         ...
 
     def step(
@@ -51,7 +51,7 @@ class Sampler(Protocol):
         Args:
             state: from `init` or the step before.
             x_t: the current sample.
-            prediction: what the denoiser says about it.
+            prediction: the denoiser's, for it.
             transition: the constants of the step.
             z: standard normal noise, or None where the step adds none.
             move: what guidance adds to the score and to ``x0_hat``; its ``x`` is added by the chain, after the step.
