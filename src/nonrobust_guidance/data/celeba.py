@@ -70,7 +70,7 @@ class CelebAData(OfDataset):
 
 
 class CelebAFaces:
-    """The aligned images of 178 x 218 pixels; label 1 is who has the attribute, label 0 who has not."""
+    """The aligned images of 178 x 218 pixels; label 1 has the attribute, label 0 does not."""
 
     factors = ()
 
@@ -124,7 +124,7 @@ class CelebAFaces:
 
 
 def read_lists(root: Path, attribute: str) -> Iterator[tuple[str, list[str], list[int]]]:
-    """Yield of each split its name, its images' names, and their labels, from torchvision's files.
+    """Yield each split's name, the names of its images, and their labels, from torchvision's files.
 
     Raises:
         UserError: The attribute is unknown.
@@ -142,7 +142,7 @@ def read_kaggle(root: Path, attribute: str) -> Iterator[tuple[str, list[str], li
     """Yield the same from the lists of Kaggle's archive: CSV with a header, the image's name in the first column.
 
     Raises:
-        UserError: A file is missing or another one, or the lists are not of the same images.
+        UserError: A file is missing or not the expected one, or the lists are not of the same images.
     """
     if not (root / _IMAGES).is_dir():
         raise UserError(f"{root} has Kaggle's lists and no folder {_IMAGES}; unpack all of {_KAGGLE_PAGE} there")
@@ -178,7 +178,7 @@ def _read_column(path: Path, column: str, meaning: dict[str, int]) -> dict[str, 
 
 
 def fetch_celeba(root: Path) -> None:
-    """Let torchvision download, check and unpack what ``root`` has not yet.
+    """Let torchvision download, check and unpack what ``root`` does not have yet.
 
     Raises:
         UserError: The disk is too small, or a file is missing or damaged and cannot be downloaded.
@@ -187,7 +187,7 @@ def fetch_celeba(root: Path) -> None:
         require_space(root, _NUM_BYTES, f"CelebA in {root}")
     try:
         _open_files(root, download=True)
-    except Exception as error:  # of gdown, requests, zipfile, torchvision: what they have in common is that it failed
+    except Exception as error:  # from gdown, requests, zipfile or torchvision, which have no error class in common
         from torchvision.datasets.utils import check_integrity
 
         wrong = [name for name, md5 in _checksums().items() if not check_integrity(str(root / name), md5)]

@@ -21,7 +21,7 @@ from nonrobust_guidance.settings.types import OR_NULL, Commit, Pair, Repository
 from nonrobust_guidance.settings.types import Path as PathText
 
 _SHARD = re.compile(r"(?:data/)?(?P<split>train|validation)-(?P<number>\d+)-of-(?P<total>\d+).*\.parquet")
-# Of rows decoded at once; a row is an image file.
+# Rows decoded at once; a row is an image file.
 _BATCH_SIZE = 16
 _BUFFER_BYTES = 1 << 20
 
@@ -43,10 +43,10 @@ class CelebAHQData(OfDataset):
     num_images: NumImages | None = absent()
 
     def open(self, folder: Path) -> CelebAHQFaces:
-        """Return the faces, fetching what is missing, and record in the folder where they came from.
+        """Return the faces, fetching what is missing, and record their origin in the folder.
 
         Raises:
-            UserError: A file cannot be read or fetched, or its columns or classes are others.
+            UserError: A file cannot be read or fetched, or has other columns or classes.
         """
         root = expand_path(self.root, "dataset.root")
         origin = fetch_celebahq(root, self.repository, self.revision, folder / RECORD)
@@ -74,7 +74,7 @@ class CelebAHQFaces:
             seed: Of the draw that halves validation.
 
         Raises:
-            UserError: A file cannot be read, or its columns or classes are others.
+            UserError: A file cannot be read, or has other columns or classes.
         """
         self._root, self._origin, self._size, self._classes = root, origin, image_size, classes
         names = sorted(origin.sha256, key=_shard_order)
@@ -93,7 +93,7 @@ class CelebAHQFaces:
         }
 
     def example(self, index: int) -> Example:
-        """Read a row; rows are read in order, and going back starts anew.
+        """Read a row; rows are read in order, and going back starts again from the beginning of the file.
 
         Raises:
             UserError: Its image cannot be used, or its label is none of the classes.
@@ -121,7 +121,7 @@ class CelebAHQFaces:
 
     def _row(self, index: int) -> tuple[bytes | None, int | None]:
         file = self._file_of(index)
-        # Within a file rows can only be read from its start; from file to file one can jump.
+        # Within a file, rows can only be read from its start, but whole files can be skipped.
         if index < self._next or self._starts[file] > self._next:
             self._rows, self._next = self._read_from(file), self._starts[file]
         for row in self._rows:
@@ -136,7 +136,7 @@ class CelebAHQFaces:
 
         for path in self._files[file:]:
             try:
-                # So a column is read page by page, and not a whole row group, perhaps the whole file, at once.
+                # This reads a column page by page, not a whole row group at once, which may be the whole file.
                 with ParquetFile(path, buffer_size=_BUFFER_BYTES, pre_buffer=False) as opened:
                     for batch in opened.iter_batches(_BATCH_SIZE, columns=["image", "label"]):
                         for row in batch.to_pylist():
@@ -146,16 +146,16 @@ class CelebAHQFaces:
 
 
 def fetch_celebahq(root: Path, repository: str | None, revision: str | None, record: Path) -> Origin:
-    """Find the Parquet files in a folder, or download them into it, and hold them to the record of the first time.
+    """Find the Parquet files in a folder, or download them into it, and check them against the earlier record.
 
     Args:
         root: Where they lie, in it or in its folder ``data``.
         repository: Of the Hugging Face hub; None for files that were put there by hand.
-        revision: A commit; None for the newest one at the first fetch, and that one afterwards.
+        revision: A commit; None takes the newest one at the first fetch, and the same one afterwards.
         record: File in which the revision and checksums are kept.
 
     Raises:
-        UserError: The hub cannot be reached, or a file is missing, damaged or another one.
+        UserError: The hub cannot be reached, or a file is missing, damaged or not the recorded one.
     """
     request = {"repository": repository, "root": None if repository else str(root)}
     earlier = Origin.recorded(record, request)
@@ -199,7 +199,7 @@ def count_rows(path: Path, classes: Sequence[str]) -> int:
     """Return how many rows a Parquet file has.
 
     Raises:
-        UserError: It cannot be read, has not the columns image and label, or names its labels otherwise.
+        UserError: It cannot be read, lacks the column image or label, or has other names for its labels.
     """
     from pyarrow import ArrowException
     from pyarrow.parquet import ParquetFile

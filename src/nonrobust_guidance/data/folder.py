@@ -66,7 +66,7 @@ class FolderData(OfDataset):
 
     @model_validator(mode="after")
     def _require_folders(self) -> Self:
-        """Check that classes have names that files can have too, and each a folder of its own in the root."""
+        """Check that class names are valid file names, and that each class has a folder of its own in the root."""
         for i, name in enumerate(self.classes):
             if not re.fullmatch(LETTERS, name):
                 allowed = re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_-") or f"class_{i}"

@@ -1,6 +1,6 @@
 """A folder of images by class, as users have them: with copies, links, and what programs leave behind.
 
-It is long because one walk through a folder decides all of it: what is read, passed over, and named.
+It is long because a single walk through a folder decides what is read, what is skipped, and what is reported.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nonrobust_guidance.errors import UserError, printable
 
 _SPLITS = {"train": ("train",), "validation": ("validation", "valid", "val"), "test": ("test",)}
 _USUAL_SUFFIXES = ".bmp, .gif, .jpeg, .jpg, .png, .tif, .tiff, .webp and all others that Pillow reads"
-# What operating systems and storage devices put into folders without a leading dot, in lower case.
+# Names without a leading dot that operating systems and storage devices put into folders, in lower case.
 _OF_SYSTEMS = frozenset(
     {"thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "$recycle.bin", "recycler"}
     | {"system volume information", "icon\r", "__macosx", "network trash folder", "temporary items", "lost+found"}
@@ -57,8 +57,8 @@ class _Listed(NamedTuple):
 class ImageFolder:
     """The images under ``<root>/<split>/<class>/``, or under ``<root>/<class>/`` and split by a seeded draw.
 
-    An image counts once, whatever its copies are called. What stands in the folder and is not used is listed, by the
-    reason, on standard error and in the manifest.
+    An image counts once, whatever its copies are called. Files in the folder that are not used are listed by reason, on
+    standard error and in the manifest.
     """
 
     factors = ()
@@ -145,7 +145,7 @@ class ImageFolder:
     def _find_images(self, folder: Path) -> list[Path]:
         """Return the images in a folder and in those within it, in order; links are followed, but never back up."""
         found, waiting = [], [folder]
-        # Of the folders above, too, lest a link to one of them bring in the other classes.
+        # Include the folders above, so that a link to one of them does not bring in the other classes.
         visited = {os.path.realpath(parent) for parent in [*folder.parents, *folder.resolve().parents]}
         while waiting:
             current = waiting.pop()
@@ -165,7 +165,7 @@ class ImageFolder:
         return sorted(found)
 
     def _without_copies(self, listed: Sequence[_Listed]) -> list[_Listed]:
-        """Return each image once; of copies the first one, in the order of the splits, and none of two classes."""
+        """Return each image once: the first of its copies in the order of the splits; none if two classes have it."""
         by_size = defaultdict[int, list[_Listed]](list)
         for one in listed:
             by_size[_size_of(one.path)].append(one)
@@ -213,10 +213,10 @@ class ImageFolder:
         )
 
     def example(self, index: int) -> Example | None:
-        """Read an image; None for a picture that an earlier split has already, in a file of other bytes.
+        """Read an image; None for a picture that an earlier split has already in a different file.
 
         Raises:
-            UserError: It cannot be read, or without it its class has too few.
+            UserError: It cannot be read, or leaving it out leaves too few in its class.
         """
         path, label, split = self._paths[index], self._labels[index], self._split_of[index]
         content = self._digest.read(path)
@@ -252,7 +252,7 @@ class ImageFolder:
 
 
 def _find_folder(parent: Path, name: str) -> Path:
-    """Return a folder by its name, whichever way that writes its accents.
+    """Return a folder by its name, in whichever Unicode form its accents are written.
 
     Raises:
         UserError: There is none.
@@ -283,10 +283,10 @@ def _is_hidden(name: str) -> bool:
 
 
 def _why_not(path: Path) -> str | None:
-    """Return why a file or a folder is passed over; None where it is an image, by its suffix, or a folder to look into.
+    """Return why a file or folder is skipped; None for an image, judged by its suffix, and for a folder to look into.
 
     Raises:
-        UserError: It cannot be looked at.
+        UserError: It cannot be accessed.
     """
     if _is_hidden(path.name):
         return _HIDDEN

@@ -1,4 +1,4 @@
-"""Pictures of others: decoded, squared and scaled one at a time, and what a dataset made of them has to tell."""
+"""Other people's pictures: decoded, made square and scaled one at a time, and what a dataset of them records."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from nonrobust_guidance.errors import UserError
 
 NO_FACTORS = np.zeros(0, dtype=np.float32)
 
-# What Pillow knows and cannot show by itself, or needs another program for, such as an interpreter of PostScript.
+# Formats that Pillow recognizes but cannot decode itself, or only with another program, such as a PostScript
+# interpreter.
 _NO_PICTURES = frozenset({"BUFR", "EPS", "FPX", "GRIB", "HDF5", "IPTC", "MIC", "MPEG", "WMF"})
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -31,7 +32,7 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's names of 16 bits a channel that it cuts to 8. BGR;16 are 16 bits a pixel.
+# Pillow's names of modes with 16 bits a channel, which it cuts to 8. BGR;16 has 16 bits a pixel.
 _CUT = re.compile(r"(?!BGR).*;16[BLN]")
 
 
@@ -56,7 +57,7 @@ class Pictures(Protocol):
 
 
 class Digest:
-    """One SHA-256 over many files: of a line with the name and the SHA-256 of each, in the order of reading."""
+    """One SHA-256 over many files: over lines with the name and SHA-256 of each, in the order of reading."""
 
     def __init__(self) -> None:
         """Start with no file."""
@@ -75,7 +76,7 @@ class Digest:
             raise UserError(f"{path} cannot be read ({error.strerror}); put it there again") from None
 
     def take(self, content: bytes, name: str) -> None:
-        """Take a file in under that name, which may be of any bytes."""
+        """Add a file under that name, which may contain any bytes."""
         line = f"{hashlib.sha256(content).hexdigest()}  {name}\n"
         self._lines.update(line.encode("utf-8", "surrogateescape"))
         self.count += 1
@@ -102,14 +103,14 @@ def picture_suffixes() -> frozenset[str]:
 def decode_picture(content: bytes, name: str, size: int, crop: bool = False) -> NDArray[np.uint8]:
     """Decode an image file and scale it to uint8 (size, size, 3).
 
-    It is turned as its EXIF data say, if they can be read; what is transparent becomes white; of an animation it is the
-    first picture. More than 8 bits a channel are refused, in grey as in colour: which of them are meant is not known.
+    It is rotated as its EXIF data say, if they can be read. Transparent areas become white, and an animation gives its
+    first picture. More than 8 bits a channel are refused, in grey as in colour, because it is unknown which 8 to keep.
 
     Args:
         content: The file's bytes.
         name: For messages.
         size: Height and width in pixels.
-        crop: Whether the largest square in the middle is taken, or else the whole image, whatever its proportions.
+        crop: Whether to take the largest square in the middle, instead of the whole image whatever its proportions.
 
     Raises:
         UserError: It cannot be decoded, has too many pixels for Pillow, or more than 8 bits a channel.
@@ -123,7 +124,7 @@ def decode_picture(content: bytes, name: str, size: int, crop: bool = False) -> 
         reason = "too large for the memory"
     except ValueError as error:
         reason = str(error)
-    except Exception:  # a decoder of others' bytes: struct, index, key and many more
+    except Exception:  # decoders raise many kinds on bad files: struct.error, IndexError, KeyError, ...
         reason = "damaged, or of an unknown format"
     raise UserError(f"{name} cannot be used as an image ({reason}); replace it, or remove it")
 
@@ -145,14 +146,14 @@ def _decode(content: bytes, size: int, crop: bool) -> NDArray[np.uint8]:
 
 
 def _upright(opened: Image.Image) -> Image.Image:
-    """Return a picture turned as its EXIF data say.
+    """Return a picture rotated as its EXIF data say.
 
-    `PIL.ImageOps.exif_transpose` also writes these data anew, and fails where it cannot.
+    `PIL.ImageOps.exif_transpose` also rewrites these data, and fails where it cannot.
     """
     opened.load()
     try:
         turn = _TURNS.get(opened.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # data that nobody can read say nothing
+    except Exception:  # unreadable data: leave the picture as it is
         turn = None
     return opened if turn is None else opened.transpose(turn)
 
@@ -162,7 +163,7 @@ def _has_deep_channels(opened: Image.Image, content: bytes) -> bool:
     if opened.mode.startswith(("I", "F")):
         return True
     if opened.format == "JPEG2000":
-        # Of the first component, in the segment with which the code stream begins (ISO/IEC 15444-1, A.5.1).
+        # The depth of the first component, in the first segment of the code stream (ISO/IEC 15444-1, A.5.1).
         start = content.find(b"\xff\x4f\xff\x51")
         return (content[start + 42] & 0x7F) + 1 > 8
     if opened.format == "AVIF":
@@ -192,7 +193,7 @@ def limit_splits(
 ) -> dict[str, Sequence[int]]:
     """Return at most ``num_images`` indices of each split, drawn without replacement and in order.
 
-    A greater number keeps all that a smaller one draws.
+    A larger number keeps every index that a smaller one draws.
     """
     limited = dict(splits)
     for split, count in (num_images or {}).items():

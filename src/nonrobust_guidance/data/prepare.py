@@ -15,11 +15,12 @@ def prepare_data(dataset: Dataset, folder: Path, least: Mapping[str, int] | None
     Args:
         dataset: The section.
         folder: Where the dataset goes.
-        least: How many images of each class a split has to have, by its name, as a run needs `NEEDED` of them; a folder
-            of images is always held to that.
+        least: How many images of each class a split needs, by its name; a run needs `NEEDED`, which a folder of images
+            has to have in any case.
 
     Raises:
-        UserError: A setting or a file that it names cannot be used, a file cannot be fetched, or a class has too few.
+        UserError: A setting or a file that it names cannot be used, a file cannot be fetched, or a class has too few
+            images.
     """
     pictures = dataset.open(folder)
     limits = dataset.num_images.counts() if dataset.num_images else None

@@ -1,4 +1,4 @@
-"""What the section ``dataset`` says, whatever the kind of data; each kind has its own class beside its reader."""
+"""What all sections ``dataset`` have in common; each kind of data has its own class beside its reader."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Dataset(Protocol):
 
     @property
     def kind(self) -> str:
-        """Which class of `datasets.DATASETS` this is; of one from a user's file, that class's name."""
+        """Which class of `datasets.DATASETS` this is; for one from a user's file, the name of its class."""
         ...
 
     @property
@@ -62,7 +62,7 @@ class Dataset(Protocol):
         """Return the images and how they are split, fetching what is missing.
 
         Args:
-            folder: where the dataset goes, for what is recorded of the fetching.
+            folder: where the dataset goes, and the record of what was fetched.
 
         Raises:
             UserError: if a file or a folder cannot be used or fetched.
@@ -70,7 +70,7 @@ class Dataset(Protocol):
         ...
 
     def resolved(self) -> dict[str, Any]:
-        """Return the section in values that JSON has."""
+        """Return the section as JSON values."""
         ...
 
     def recorded(self) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class SportBallsData(OfDataset):
 
 
 class SportBalls:
-    """Images of one ball each; every image is a function of the settings, the seed and its index.
+    """Images of one ball each; every image depends only on the settings, the seed and its index.
 
     A frame of ``ball_size`` x ``ball_size`` canvases lies at a whole-pixel offset from 0 up to, not including, the
     canvas less the frame; the ball sits in the frame's middle, its diameter a whole number of hundredths of the frame.
@@ -111,7 +111,7 @@ class SportBalls:
             independent_draws: Draw every factor on its own; False repeats the paper's draws, where one random number
                 gives class, x, rotation and size, so that with four classes x mod 4 = rotation mod 4 = class.
             sprites: Folder with one RGBA ``<class>.png`` per class; by default the balls are drawn by this package.
-            classes: Class names in label order; by default all that the sprites offer.
+            classes: Class names in label order; by default all that have a sprite.
 
         Raises:
             ValueError: An argument is out of range.
@@ -181,7 +181,7 @@ class SportBalls:
 
 
 class DrawnBalls:
-    """The balls of a dataset: the first for training, the next for validation, and then those for the test."""
+    """The balls of a dataset: the first indices are for training, the next for validation, the last for test."""
 
     factors = SportBalls.factors
 

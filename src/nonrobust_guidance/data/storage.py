@@ -1,4 +1,4 @@
-"""Datasets on disk: three arrays per split and a manifest, which is written last and vouches for them."""
+"""Datasets on disk: three arrays per split and a manifest, which is written last and holds their checksums."""
 
 import json
 import math
@@ -21,7 +21,7 @@ _MANIFEST = "manifest.json"
 _AGAIN = "run prepare-data again"
 _ARRAYS = ("images", "labels", "factors")
 NEEDED = {"train": 2, "test": 2}
-"""Images of each class: a covariance is of two, of training images as of test images, which any class's may be."""
+"""Images of each class: a covariance needs two training and two test images, of whichever class it is taken."""
 
 
 class Example(NamedTuple):
@@ -52,7 +52,7 @@ def write_dataset(
     describe: Callable[[], Mapping[str, Any]] = dict,
     least: Mapping[str, int] | None = None,
 ) -> None:
-    """Write a dataset, one example at a time; whenever this is interrupted, ``folder`` holds no half of it.
+    """Write a dataset, one example at a time; if this is interrupted, ``folder`` never holds half a dataset.
 
     Args:
         folder: Where the splits and ``manifest.json`` go; other files there stay.
@@ -61,12 +61,12 @@ def write_dataset(
         factors: Names of the factors' columns, empty where nothing is known.
         splits: The indices of each split's examples.
         example: Gives the example of an index, or None where it is to be left out.
-        describe: Asked after the last example for what else the manifest says: ``source``, what the images come from
+        describe: Called after the last example, for the rest of the manifest: ``source``, where the images come from
             with its SHA-256 or identity, and ``preprocessing``, in words.
-        least: How many images of each class a split needs, by its name; left out, any number will do.
+        least: How many images of each class a split needs, by its name; by default any number will do.
 
     Raises:
-        UserError: The disk is too small, full or not to be written to, an example cannot be had, or too few of a class.
+        UserError: The disk is too small, full or not writable, an example cannot be read, or a class has too few.
     """
     with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -100,8 +100,8 @@ def write_dataset(
                     "sha256": {f"{name}.npy": sha256_of(staging / split / f"{name}.npy") for name in _ARRAYS},
                 }
             text = json.dumps({**manifest, **describe()}, indent=2, default=str) + "\n"
-            # It vouches for these arrays alone. If they are drawn again, it may stay: DVC wants what it tracks to be
-            # there.
+            # The manifest is valid for these arrays only. It may stay if they are drawn again, because DVC wants its
+            # tracked files to exist.
             if (folder / _MANIFEST).is_file() and (folder / _MANIFEST).read_bytes() != text.encode():
                 (folder / _MANIFEST).unlink()
             for split in splits:
@@ -115,13 +115,13 @@ def write_dataset(
 def _write_arrays(folder: Path, manifest: Mapping[str, Any], examples: Iterable[Example]) -> list[int]:
     """Write the arrays of one split, row by row, and return its labels.
 
-    A file that is mapped into memory would be shorter, but where a quota or the disk ends it kills the process.
+    Memory-mapped files would need less code, but when a quota or the disk runs out they kill the process.
     """
     labels: list[int] = []
     paths = [folder / f"{name}.npy" for name in _ARRAYS]
     with paths[0].open("wb") as images_file, paths[1].open("wb") as labels_file, paths[2].open("wb") as factors_file:
         files = dict(zip(_ARRAYS, (images_file, labels_file, factors_file), strict=True))
-        # numpy leaves room in the header for any number of rows, so that it can be written again once they are counted.
+        # numpy leaves room in the header for any number of rows, so the header can be rewritten once they are counted.
         _write_headers(files, _layout(manifest, 0))
         rows: dict[str, NDArray[Any]] = {
             name: np.empty(shape[1:], dtype) for name, (dtype, shape) in _layout(manifest, 0).items()
@@ -137,7 +137,7 @@ def _write_arrays(folder: Path, manifest: Mapping[str, Any], examples: Iterable[
 
 
 def _require_fit(example: Example, shape: tuple[int, ...], num_classes: int) -> None:
-    """Refuse what the arrays would take and change: another dtype is cut, and a smaller image repeated."""
+    """Refuse what the arrays would silently change: another dtype is truncated, and a smaller image is repeated."""
     image = example.image
     if image.dtype != np.uint8 or image.shape != shape:
         raise UserError(
@@ -193,7 +193,7 @@ def verify_dataset(folder: Path) -> None:
     """Recompute every array file's SHA-256.
 
     Raises:
-        UserError: The manifest cannot be used, or a file is missing or not the one that was written.
+        UserError: The manifest cannot be used, or a file is missing or has changed.
     """
     for split, entry in _load_manifest(folder)["splits"].items():
         for name, expected in entry["sha256"].items():

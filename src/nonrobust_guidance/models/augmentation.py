@@ -25,7 +25,7 @@ class Augmented(CompositeClassifier):
         super().__init__()
         self.network, self.shift, self.flip, self.num_draws = network, shift, flip, num_draws
         self.noise_conditional = bool(getattr(network, "noise_conditional", False))
-        # Each draw is a tensor of noise for the augmentation, and then those that the network needs itself.
+        # Each draw takes one tensor of noise for the augmentation, followed by those that the network itself needs.
         self.noise_per_draw = 1 + int(getattr(network, "num_noise_draws", 0))
         self.num_noise_draws = num_draws * self.noise_per_draw
         self.training = in_training_mode(network)
@@ -35,11 +35,11 @@ class Augmented(CompositeClassifier):
 
         Args:
             x: images.
-            *t: timesteps (B,), for a classifier that is told them.
+            *t: timesteps (B,), for a classifier that takes them.
             noise: ``num_noise_draws`` standard normal tensors (B, C, H, W).
 
         Raises:
-            ValueError: if there is not as much noise, or as `classify`.
+            ValueError: if there is not as much noise as needed, or as `classify`.
         """
         if len(noise) != self.num_noise_draws:
             raise ValueError(
@@ -70,7 +70,7 @@ class Augmented(CompositeClassifier):
         columns = shifted(width, self.shift, z[:, 1])  # (B, W)
         if self.flip:
             columns = torch.where(z[:, 2:3] < 0.0, columns.flip(1), columns)
-        # Products with zeros and ones are exact, and sum their gradient in a fixed order, which indexing does not with
+        # Products with zeros and ones are exact and sum their gradient in a fixed order; indexing does not, with
         # several threads.
         vertical, horizontal = (
             functional.one_hot(index, side).to(x.dtype)[:, None] for index, side in ((rows, height), (columns, width))
@@ -79,9 +79,10 @@ class Augmented(CompositeClassifier):
 
 
 def shifted(side: int, fraction: float, z: Tensor) -> Tensor:
-    """Return for each place along a side which pixel comes to lie there, (B, side).
+    """Return which pixel moves to each place along a side, (B, side).
 
-    The shift is a whole number of pixels, each from ``-floor(fraction side)`` to ``floor(fraction side)`` as likely.
+    The shift is a whole number of pixels, all from ``-floor(fraction side)`` to ``floor(fraction side)`` equally
+    likely.
     """
     farthest = math.floor(fraction * side)
     uniform = torch.special.ndtr(in_float64(z))
@@ -94,19 +95,20 @@ def augmented(classifier: Callable[..., Any], shift: float = 0.125, flip: bool =
 
     Shifts are by whole pixels as in Zhao et al. (2020, Differentiable augmentation for data-efficient GAN training),
     but the border is filled with the nearest pixel of the image, and not with zeros. The logits are the mean over the
-    draws, which are an `ensemble`: the probabilities are the normalized mean of the log-probabilities. That these are
-    averaged, and not the probabilities, is from Athalye et al. (2018, Synthesizing robust adversarial examples,
-    expectation over transformation): a draw of which the classifier is unsure counts as much as the others, and under
-    the objective "logit" the expected gradient is the same for any ``num_draws``.
+    draws, which are an `ensemble`: the probabilities are the normalized mean of the log-probabilities. Averaging these
+    rather than the probabilities is from Athalye et al. (2018, Synthesizing robust adversarial examples, expectation
+    over transformation): a draw of which the classifier is unsure counts as much as the others, and under the objective
+    "logit" the expected gradient is the same for any ``num_draws``.
 
-    The randomness is the sampler's: it sees ``num_noise_draws`` and calls the classifier with ``noise=[z_1, ...]``,
-    standard normal and seeded, so that sample i stays a function of (seed, i). The first three entries of an image's z
-    become uniform numbers by the normal distribution function, and these the shift down, the shift right and the flip.
+    The randomness comes from the sampler: it reads ``num_noise_draws`` and calls the classifier with ``noise=[z_1,
+    ...]``, standard normal and seeded, so that sample i still depends only on (seed, i). The normal distribution
+    function turns the first three entries of an image's z into uniform numbers, which give the shift down, the shift
+    right and the flip.
 
     Args:
         classifier: as `ClassifierGuidance` takes it.
         shift: the farthest shift, in whole pixels rounded down, as a fraction of height and width, within 0 .. 1.
-        flip: whether left and right change places in half of the draws.
+        flip: whether half of the draws are mirrored left to right.
         num_draws: how many draws one call averages; it costs as many passes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Images made worse: mildly, as a generator's good samples are, or so much that they show nothing real."""
+"""Degraded images: mildly, like a generator's good samples, or so much that they show nothing real."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def jitter(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def spoil(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Return canvases (B, C, H, W) that are nobody's class, each made from one or two of the images in a random way.
+    """Return canvases (B, C, H, W) that belong to no class, each made from one or two of the images in a random way.
 
     They are blank, tinted, blurred, noisy, blends of two, two at once, faded out or shrunk to a dot.
     """
@@ -44,7 +44,7 @@ def spoil(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def uniform(x: Tensor, low: float, high: float, generator: torch.Generator, channels: bool = False) -> Tensor:
-    """Draw one number an image, or one a channel: (B, 1 or C, 1, 1)."""
+    """Draw one number per image, or one per channel: (B, 1 or C, 1, 1)."""
     shape = (x.shape[0], x.shape[1] if channels else 1, 1, 1)
     return low + (high - low) * torch.rand(shape, generator=generator)
 
@@ -61,7 +61,7 @@ def coarse(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def coin(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Toss once an image: booleans (B, 1, 1, 1)."""
+    """Toss one coin per image: booleans (B, 1, 1, 1)."""
     return uniform(x, 0, 1, generator) < 0.5
 
 
@@ -79,7 +79,7 @@ def tint(x: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def shrink(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Scale each image down to 15 to 40 percent of its size on a canvas that goes on in white."""
+    """Scale each image down to 15 to 40 percent of its size, on an otherwise white canvas."""
     zoom = 1 / uniform(x, 0.15, 0.4, generator).flatten()
     theta = torch.zeros(len(x), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = zoom

@@ -92,7 +92,8 @@ def train_classifier(
     """Train a classifier on the training split and save it.
 
     Writes ``config.json`` (architecture or network, classes, input_size, ...), ``model.safetensors`` and
-    ``history.csv``. Nothing is done where the folder holds this very training, unless it is to be replaced.
+    ``history.csv``. Nothing is done if the folder already holds the result of this very training, unless it is to be
+    replaced.
 
     Args:
         settings: its section, and the schedule if its images are noised.
@@ -148,7 +149,7 @@ def build_from_card(card: Mapping[str, Any], source: str = "config.json") -> nn.
 
     Args:
         card: its content.
-        source: where that was read, for messages.
+        source: where it was read, for messages.
 
     Raises:
         UserError: if torchvision has no classification model of that name, or a network of the user's own cannot be
@@ -188,7 +189,7 @@ def require_logits_of(model: nn.Module, num_classes: int, image_size: int, chose
     """Show a user's network two images before it is trained.
 
     Raises:
-        UserError: if it has nothing to train, fails on them, or returns something else than their logits.
+        UserError: if it has nothing to train, fails on them, or does not return their logits.
     """
     where = f"the network of {chosen.name}"
     if not any(weight.requires_grad for weight in model.parameters()):
@@ -207,7 +208,7 @@ def require_logits_of(model: nn.Module, num_classes: int, image_size: int, chose
 
 
 def with_preprocessing(network: nn.Module, card: Mapping[str, Any]) -> Preprocessed:
-    """Put before a network what the card says it was trained on; without ``mean`` it takes [-1, 1] as it is."""
+    """Put the preprocessing that the card records before a network; without ``mean`` it takes [-1, 1] as it is."""
     size = (card["input_size"], card["input_size"])
     if card.get("mean") is None:
         return Preprocessed(network, size)
@@ -221,7 +222,7 @@ def network_of(model: nn.Module) -> nn.Module:
 
 def save_classifier(network: nn.Module, card: Mapping[str, Any], folder: Path) -> None:
     """Write ``model.safetensors``, with the names that the network gives its weights, and ``config.json``, the card."""
-    # A copy of each: the format keeps no tensor twice that two names share.
+    # A copy of each, because the format refuses tensors that share memory.
     weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     write_atomically(folder / "model.safetensors", lambda path: save_file(weights, path))
     write_atomically(folder / "config.json", lambda path: path.write_text(json.dumps(card, indent=2) + "\n"))
@@ -231,7 +232,7 @@ def load_classifier(folder: Path, device: torch.device | str = "cpu") -> nn.Modu
     """Read a checkpoint: a classifier in evaluation mode, without gradients, of images (B, 3, H, W) in [-1, 1].
 
     Raises:
-        UserError: if a file is missing, truncated or of another kind, or that of a user's own network has changed.
+        UserError: if a file is missing, truncated or of another kind, or the file of a user's own network has changed.
     """
     card_path, weights_path = folder / "config.json", folder / "model.safetensors"
     for path in (card_path, weights_path):

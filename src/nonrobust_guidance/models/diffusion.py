@@ -83,7 +83,7 @@ def train_diffusion(
 ) -> None:
     """Train the U-Net on the data's training split and save it as a diffusers folder.
 
-    Nothing is done where the folder holds this very training, unless it is to be replaced.
+    Nothing is done if the folder already holds the result of this very training, unless it is to be replaced.
 
     Args:
         settings: the section ``diffusion``, without a source.
@@ -131,7 +131,7 @@ def save_diffusion(unet: UNet2DModel, scheduler: DDPMScheduler, folder: Path) ->
     """Write ``unet/``, ``scheduler/`` and ``model_index.json`` into the folder, each file complete or absent.
 
     Raises:
-        UserError: if the disk is full, or is not to be written to.
+        UserError: if the disk is full or not writable.
     """
     temporary = folder / ".saving"
     shutil.rmtree(temporary, ignore_errors=True)
@@ -171,7 +171,7 @@ def read_unet(folder: Path, origin: Path | None = None) -> UNet2DModel:
 
     Args:
         folder: that holds them.
-        origin: where they were brought together from, for messages.
+        origin: where they came from, for messages.
 
     Raises:
         UserError: if a file is truncated or of another kind.
@@ -181,10 +181,10 @@ def read_unet(folder: Path, origin: Path | None = None) -> UNet2DModel:
             folder, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
         if report["missing_keys"] or report["unexpected_keys"]:
-            # diffusers itself only warns, and goes on with random weights.
+            # diffusers itself only warns, and continues with random weights.
             raise ValueError("the weights are another network's")
     except Exception as error:
-        # diffusers checks no configuration: a wrong one ends in whatever error it leads to.
+        # diffusers does not check configurations: a wrong one may raise any error.
         raise UserError(
             f"{origin or folder} cannot be read as a U-Net of diffusers ({_first_line(error)}); make or fetch it again"
         ) from error

@@ -34,7 +34,7 @@ class Ensemble(CompositeClassifier):
     def forward(self, x: Tensor, *t: Tensor, noise: Sequence[Tensor] = ()) -> Tensor:
         """Map images (B, C, H, W) to the mean logits, (B, K), or (B,) where a member has the one logit of two classes.
 
-        Members that are told t are told it, and each gets draws of noise of its own, as many as it needs.
+        Members that take t get it, and each gets its own draws of noise, as many as it needs.
 
         Raises:
             ValueError: if members differ in their number of classes, or as `classify`.
@@ -52,14 +52,14 @@ def ensemble(classifiers: Sequence[Callable[..., Any]]) -> Ensemble:
 
     ``p(y | x)`` is proportional to ``(prod_m p_m(y | x))^(1/M)``, the logarithmic opinion pool (Genest & Zidek 1986).
     Its logits are the mean of the members' logits: a log-softmax shifts all logits of an image by one number, so the
-    mean of the log-probabilities is the same up to such a shift, which normalizing takes out. Under the objective
-    "log_prob" guidance climbs ``log p(y | x)``, under "logit" the mean of the members' logits, and an ensemble of one
-    is that one under both.
+    mean of the log-probabilities is the same up to such a shift, which normalizing removes. With the objective
+    "log_prob" guidance increases ``log p(y | x)``, with "logit" the mean of the members' logits. With both, an ensemble
+    of one equals its member.
 
     Args:
         classifiers: of the same K classes, as `ClassifierGuidance` takes them. Where one has a single logit, the
-            log-odds of class 1, those with two logits count with theirs, ``l_1 - l_0``, and the ensemble has a single
-            logit too.
+            log-odds of class 1, those with two logits count with their log-odds, ``l_1 - l_0``, and the ensemble has a
+            single logit too.
 
     Raises:
         TypeError: if one is not callable.

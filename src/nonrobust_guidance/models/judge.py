@@ -1,9 +1,9 @@
-"""The held-out judge: it never guides, knows what is no ball at all, and sees geometry as well as class.
+"""The held-out judge: it never guides, recognizes images that show no ball at all, and sees geometry as well as class.
 
-A judge with the guide's classes alone must call a blank canvas something. This one has one class more, "none of
-these", learnt from canvases spoilt on purpose, and mild jitter on the real ones, so that a generated image with
-slightly soft edges or an off-white of 0.98 still counts as real. It also predicts the factors that the data set
-knows (position, size, rotation), so that its features, in which distances are measured, move with them.
+A judge with only the guide's classes has to assign one of them to a blank canvas. This one has an extra class, "none of
+these", learnt from canvases spoilt on purpose. Its real images get mild jitter, so that a generated image with slightly
+soft edges or an off-white of 0.98 still counts as real. It also predicts the factors that the data set knows (position,
+size, rotation), so that its features, in which distances are measured, move with them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from nonrobust_guidance.models.images import to_unit_range
 NUM_FEATURES = 48
 FACTOR_WEIGHT = 5.0
 CIRCULAR = frozenset({"rotation"})
-# A ball that looks the same after a k-th of a turn shows its angle in multiples of k alone.
+# A ball that looks the same after a k-th of a turn shows its angle only in multiples of k.
 HARMONICS = (1, 2, 3, 5)
 
 
@@ -36,7 +36,7 @@ class Judge(nn.Module):
 
         Args:
             num_classes: logits, "none of these" included as the last.
-            factors: names of the factors known of each image; none for a data set that knows none.
+            factors: names of the factors known of each image; empty where none are known.
         """
         super().__init__()
         self.factor_names = tuple(factors)

@@ -1,4 +1,4 @@
-"""Published diffusers folders as they are found: which of a source's files are the model, and its tensors.
+"""The layouts of published diffusers folders: which of a source's files are the model, and how to read its tensors.
 
 The U-Net's ``config.json`` lies in ``unet/`` or, as google/ddpm-celebahq-256 has it, in the model's folder itself, its
 weights beside it: in one file or in shards with an index, in float32 or as a half-precision variant, as safetensors or
@@ -69,7 +69,7 @@ def select_diffusion(names: Collection[str], path: str, key: str) -> list[str]:
 
 
 def select_weights(names: Collection[str]) -> list[str]:
-    """Return, of the names in a folder, the file of weights, or the index and the shards; none if there are none."""
+    """Return the file of weights among the names in a folder, or the index and the shards; none if there are none."""
     for variant in VARIANTS:
         for suffix in FORMATS:
             whole, index = f"{STEM}{variant}{suffix}", f"{STEM}{suffix}.index{variant}.json"
@@ -90,7 +90,7 @@ def read_weights(files: Sequence[Path]) -> dict[str, Tensor]:
 
     Raises:
         UserError: if a pickle holds more than tensors.
-        ValueError: if a file is damaged, a shard is missing, or a tensor is no finite numbers.
+        ValueError: if a file is damaged, a shard is missing, or a tensor has numbers that are not finite.
     """
     first, *shards = files
     tensors = read_shards(first, shards) if first.suffix == ".json" else read_tensors(first)
@@ -126,7 +126,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 
     Raises:
         UserError: if a pickle holds anything else.
-        ValueError: if it is no safetensors file.
+        ValueError: if it is not a safetensors file.
     """
     if path.suffix == FORMATS[0]:
         return read_safetensors(path)

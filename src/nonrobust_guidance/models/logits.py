@@ -1,4 +1,4 @@
-"""The logits of images, from classifiers of any library: their inputs as they take them, their outputs as tensors."""
+"""The logits of images, from classifiers of any library: inputs in the form each one takes, outputs as tensors."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-# What torch and the models of transformers, timm and torchvision raise at images that do not fit.
+# What torch and the models of transformers, timm and torchvision raise for images that do not fit.
 FAILURES = (RuntimeError, ValueError, TypeError, AssertionError, IndexError)
 
 
@@ -17,7 +17,7 @@ class CompositeClassifier(nn.Module):
     """A classifier around others: it calls each of them by `classify`, and returns their logits in the images' dtype.
 
     Attributes:
-        noise_conditional: whether one of them is told t.
+        noise_conditional: whether one of them takes t.
         num_noise_draws: how many draws of noise one call needs, for itself and for them.
     """
 
@@ -34,14 +34,14 @@ def classify(
 ) -> Tensor:
     """Return the logits of images ``x`` (B, C, H, W), in the dtype of ``x``.
 
-    A module gets the images in the dtype of its weights, and any classifier a copy of its own: layers that work in
-    place may write into it, and view() finds it in the layout that is asked for. A `CompositeClassifier` gets the
-    images as they are, because its members may differ in all of this.
+    A module gets the images in the dtype of its weights, and every classifier gets a copy of its own: layers that work
+    in place may write into it, and it has the layout that view() needs. A `CompositeClassifier` gets the images as they
+    are, because its members may differ in all of this.
 
     Args:
         classifier: what is called.
         x: images.
-        *t: timesteps (B,), for one that is told them.
+        *t: timesteps (B,), for one that takes them.
         layout: memory format of the images.
         noise: standard normal tensors like ``x``, for one with ``num_noise_draws``.
 
@@ -71,13 +71,13 @@ def weights_dtype(model: object, default: torch.dtype) -> torch.dtype:
 
 
 def logits_of(output: Any) -> Tensor:
-    """Return the logits in a classifier's output: (B,), (B, 1) or (B, K), or whatever else it has in their place.
+    """Return the logits in a classifier's output: (B,), (B, 1) or (B, K), or whatever shape they have.
 
     The output is the tensor itself, an object or a mapping with ``logits``, as of transformers, or a tuple that begins
     with them, as of transformers with return_dict=False. (B, K, 1, 1) of a network of convolutions alone is (B, K).
 
     Raises:
-        ValueError: if there are none, if it is open which they are, or if they are no floating-point numbers.
+        ValueError: if there are none, if it is ambiguous which they are, or if they are not floating-point numbers.
     """
     named = isinstance(output, Mapping)
     logits = output.get("logits") if named else getattr(output, "logits", output)
@@ -110,7 +110,7 @@ def first_of(parts: tuple[Any, ...] | list[Any]) -> Any:
 
 
 def in_training_mode(model: object) -> bool:
-    """Return whether a module is in training mode; a frozen TorchScript has no mode, and acts as in evaluation."""
+    """Return whether a module is in training mode; a frozen TorchScript has no mode and is always in evaluation."""
     return isinstance(model, nn.Module) and bool(getattr(model, "training", False))
 
 

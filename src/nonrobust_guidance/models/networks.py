@@ -1,7 +1,7 @@
 """What a classifier's network may be: one that is known by its name, or one of the user's own.
 
-The latter is ``uses`` in place of ``architecture`` in a run file, with the fields of its class beside: a dataclass with
-``build(num_classes)``, which returns an untrained network from images (B, 3, H, W) in [-1, 1] to logits
+For the latter, a run file gives ``uses`` in place of ``architecture``, and the fields of its class beside it: a
+dataclass with ``build(num_classes)``, which returns an untrained network from images (B, 3, H, W) in [-1, 1] to logits
 (B, num_classes), or (B, 1) for two classes. Importing this does not import torch.
 """
 
@@ -26,7 +26,7 @@ class Architecture(NamedTuple):
     """A classifier's network.
 
     Attributes:
-        smallest_input: side in pixels; smaller images are gone before the last layer.
+        smallest_input: side in pixels; smaller images shrink to nothing before the last layer.
         normalizes_batches: whether its training needs two images at a time.
     """
 
@@ -46,18 +46,18 @@ ARCHITECTURES = {
     "densenet121": Architecture(smallest_input=29),
     "vgg11_bn": Architecture(smallest_input=32),
 }
-# What its own network may be asked, a user knows.
+# Of their own networks, users know the limits themselves.
 FROM_FILE = Architecture(normalizes_batches=False)
 NETWORK = OneOf({}, needs=("build",), beside=("input_size", "noised", "training"))
 
 
 def choose_network(raw: Mapping[str, Any], keys: Collection[str], reserved: Collection[str]) -> dict[str, Any]:
-    """Return a section of which ``uses`` and all that is no key of its own have become the chosen class.
+    """Return a section in which ``uses`` and all keys that are not the section's own are replaced by the chosen class.
 
     Args:
         raw: the section, with ``uses``.
         keys: of the section.
-        reserved: what no field of the class may be called.
+        reserved: names that the fields of the class must not have.
 
     Raises:
         SettingError: if the class cannot be used, or refuses a value.
@@ -73,14 +73,14 @@ def choose_network(raw: Mapping[str, Any], keys: Collection[str], reserved: Coll
 
 
 def network_again(written: Mapping[str, Any], source: str) -> Choice:
-    """Return the choice that was written down, of the very file that it was made from.
+    """Return the choice that was written down, from the very file that it was made from.
 
     Args:
         written: `Choice.written`.
         source: where it was written down, for messages.
 
     Raises:
-        UserError: if the file is missing or another one.
+        UserError: if the file is missing or has changed.
     """
     try:
         chosen: Choice = NETWORK.choose(written)
@@ -92,7 +92,7 @@ def network_again(written: Mapping[str, Any], source: str) -> Choice:
 
 
 def either_schema(section: JsonSchemaValue) -> None:
-    """Make of a section's JSON Schema one with an architecture, and an open one with a class and its fields."""
+    """Turn a section's JSON Schema into two: one with an architecture, and an open one with a class and its fields."""
     parts, required = section.pop("properties"), section.pop("required")
     of_all = {key: part for key, part in parts.items() if key not in ("architecture", USES)}
     architecture, uses = {"architecture": parts["architecture"]}, {USES: file_schema(NETWORK.base)}

@@ -1,4 +1,4 @@
-"""Which models a run trains and which it fetches, each with all that it depends on."""
+"""Which models a run trains and which it fetches, each with everything that it depends on."""
 
 from __future__ import annotations
 

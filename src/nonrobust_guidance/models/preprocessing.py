@@ -18,8 +18,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocessed(CompositeClassifier):
     """A classifier of images in [-1, 1] behind a differentiable resizing and normalization of its input.
 
-    On a CPU a network of torchvision gets the images channels last, a third faster there, forward and backward. Others
-    get them as view() takes them, which networks of anybody may use.
+    On a CPU a network of torchvision gets the images channels last, a third faster there, forward and backward. Other
+    networks may use view(), so they get the contiguous layout that it needs.
     """
 
     mean: Tensor | None
@@ -65,7 +65,7 @@ class Preprocessed(CompositeClassifier):
     def _resize(self, x: Tensor) -> Tensor:
         if self.size is None or tuple(x.shape[-2:]) == self.size:
             return x
-        # Where nothing shrinks there is nothing to average, and the plain form gives the same.
+        # Where nothing shrinks, antialiasing averages nothing, and the plain form gives the same result.
         shrinks = self.size[0] < x.shape[-2] or self.size[1] < x.shape[-1]
         return functional.interpolate(x, self.size, mode="bilinear", antialias=shrinks)
 
@@ -76,15 +76,15 @@ def preprocess(
     mean: Sequence[float] = IMAGENET_MEAN,
     std: Sequence[float] = IMAGENET_STD,
 ) -> Preprocessed:
-    """Return the classifier of images in [-1, 1] that gives this one what it was trained on.
+    """Return a classifier of images in [-1, 1] that gives this one the inputs it was trained on.
 
     The images (B, C, H, W) are mapped to [0, 1], resized (bilinear, antialiased) and normalized channel by channel;
     images of one channel are repeated for classifiers of three. All of it is differentiable.
 
     Args:
-        classifier: such as a model of torchvision, timm or transformers, in eval mode and of any precision; what it
+        classifier: such as a model of torchvision, timm or transformers, in eval mode and of any precision; for what it
             may return, see `logits_of`.
-        size: height and width it was trained on, one number for both; left out, the images' own.
+        size: height and width it was trained on, one number for both; by default the images' own.
         mean: of each channel in [0, 1]; ImageNet's if left out.
         std: of each channel, greater than 0; ImageNet's if left out.
 

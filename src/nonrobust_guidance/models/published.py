@@ -1,9 +1,9 @@
 """Published checkpoints: fetched from the hub, a URL or a folder, checked, and written as those that are trained here.
 
 A diffusion model is a diffusers folder in one of several layouts. A classifier is a ``.safetensors`` file of a
-torchvision network, its names as they are or behind a prefix, such as the ``classifier.`` of Vaeth et al. (2025).
+torchvision network, its names either unchanged or behind a prefix, such as the ``classifier.`` of Vaeth et al. (2025).
 
-It is long because fetching, checking and converting a checkpoint go by the same few layouts.
+It is long because fetching, checking and converting a checkpoint all depend on the same few layouts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def fetch_diffusion(
 ) -> None:
     """Fetch a published diffusion model and write it as training would, without a history.
 
-    Beside the weights ``source.json`` records the revision and the checksums, to which later fetches are held.
+    Beside the weights, ``source.json`` records the revision and the checksums, and later fetches must match them.
 
     Args:
         diffusion: the section.
@@ -86,7 +86,7 @@ def fetch_classifier(
     *,
     replace: bool = False,
 ) -> None:
-    """Fetch a published classifier likewise.
+    """Fetch a published classifier in the same way.
 
     Args:
         classifier: its section.
@@ -138,7 +138,7 @@ def _fetch_into(
 
 
 def fetch(source: Source, select: Select, staging: Path, record: Path, key: str) -> tuple[Path, Origin]:
-    """Bring the files of a source together and hold them to its checksums and to the record of the first fetch.
+    """Collect the files of a source and check them against its checksums and the record of the first fetch.
 
     Returns:
         The folder they lie in, and where they came from.
@@ -186,7 +186,7 @@ def select_classifier(names: Sequence[str], path: str, key: str) -> str:
 def convert_diffusion(
     folder: Path, names: Sequence[str], noise: NoiseSchedule, image_size: int, key: str, output_folder: Path
 ) -> None:
-    """Write a published diffusion model as a diffusers folder, once it is known to be what the run asks for.
+    """Write a published diffusion model as a diffusers folder, after checking that it is what the run asks for.
 
     The weights become one file in float32. The scheduler keeps its betas; its spacing becomes ours, which keeps the
     noisiest level of a respaced chain.
@@ -211,18 +211,19 @@ def convert_diffusion(
     except ValueError as error:
         raise UserError(f"{key} cannot be used: {str(error).rstrip('.')}") from None
     with tempfile.TemporaryDirectory(prefix=".converting-", dir=output_folder) as staging:
-        # diffusers reads both files from one folder, under these names, and takes its old names of layers for the new.
+        # diffusers reads both files from one folder, under these names, and translates its old names of layers into the
+        # new ones.
         (Path(staging) / "config.json").write_text(json.dumps(card))
         save_file({name: t.clone().contiguous() for name, t in tensors.items()}, Path(staging) / f"{STEM}.safetensors")
         unet = read_unet(Path(staging), weights[0].parent)
-    # A name that diffusers would write into the configuration: the folder that was just removed.
+    # diffusers would write this name into the configuration, but it is the folder that was just removed.
     unet.register_to_config(_name_or_path="")
     require_images(unet, image_size, weights[0].parent)
     save_diffusion(unet, scheduler, output_folder)
 
 
 def read_unet_card(path: Path, image_size: int, key: str) -> dict[str, Any]:
-    """Return what a published ``config.json`` says of a U-Net that predicts the noise from images and step alone.
+    """Return the published ``config.json`` of a U-Net that predicts the noise from images and step alone.
 
     Args:
         path: the file.
@@ -230,7 +231,7 @@ def read_unet_card(path: Path, image_size: int, key: str) -> dict[str, Any]:
         key: of the source in the configuration, for messages.
 
     Returns:
-        What `UNet2DModel` takes, and its name; not what trainings write beside it, such as the decay of an average.
+        The arguments of `UNet2DModel` and its name, without what training scripts add, such as the decay of an average.
 
     Raises:
         UserError: if it is damaged, or of a network of another kind or for images of another size.
@@ -270,12 +271,12 @@ def read_scheduler(path: Path) -> tuple[DDPMScheduler, Schedule]:
     """Return what a published ``scheduler_config.json`` says, with our spacing.
 
     Raises:
-        UserError: if it is damaged, or no schedule of betas.
+        UserError: if it is damaged or has no betas.
     """
     try:
         published = dict(json.loads(path.read_bytes()))
         if published.get("trained_betas") is None and not {"beta_start", "beta_end"} <= published.keys():
-            # diffusers would put its own in their place.
+            # diffusers would use its own defaults instead.
             raise ValueError("it gives no betas")
         scheduler = DDPMScheduler.from_config({**published, "timestep_spacing": "trailing"})
         return scheduler, Schedule.from_diffusers(scheduler)

@@ -1,4 +1,4 @@
-"""What a training that is stopped leaves behind, and what the next one goes on from."""
+"""What a stopped training leaves behind, so that the next one can continue from it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Within, SIGTERM and SIGUSR1 are only noted; yields what says whether one has come.
+    """Inside this context SIGTERM and SIGUSR1 are only noted; yields a function that tells whether one has come.
 
-    Batch systems send them to a job some time before they end it. Outside the main thread, where Python handles no
+    Batch systems send them to a job some time before they end it. Outside the main thread, where Python cannot handle
     signals, nothing is noted.
     """
     if threading.current_thread() is not threading.main_thread():
@@ -42,10 +42,10 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 class TrainingState:
-    """The file from which a killed training goes on; what another training left there is not read."""
+    """The file from which a killed training continues; a file left by another training is ignored."""
 
     def __init__(self, path: Path, training: Mapping[str, Any]) -> None:
-        """Name the file, and what makes the training this one, in values that JSON has."""
+        """Take the file, and what identifies this training, in JSON values."""
         self.path, self.training = path, json.dumps(training, sort_keys=True)
 
     def save(
@@ -70,7 +70,7 @@ class TrainingState:
     ) -> tuple[int, list[dict[str, float]], list[float]]:
         """Load the state into the arguments and return (next step, history, losses since its last row).
 
-        Where there is no state of ours that is (0, [], []), and the arguments stay as they are.
+        If this training has no saved state, return (0, [], []) and leave the arguments as they are.
         """
         if not self.path.is_file():
             return 0, [], []
@@ -99,6 +99,6 @@ class TrainingState:
 
 
 def clear_state(folder: Path) -> None:
-    """Remove the training state, once what was trained is saved, and the record of weights that were fetched before."""
+    """Remove the training state once the model is saved, and the record of any weights that were fetched before."""
     (folder / STATE_FILE).unlink(missing_ok=True)
     (folder / RECORD).unlink(missing_ok=True)

@@ -50,12 +50,13 @@ if TYPE_CHECKING:
     from nonrobust_guidance.schedule import Schedule
 
 _LEAST_ALPHA_BAR = 1e-60
-# Of a section here, and of the same with the schedule that noises its images; see `origins.TrainedClassifier`.
+# Fields of a section here, and of the same one with the schedule that noises its images; see
+# `origins.TrainedClassifier`.
 _KEYS_OF_CLASSIFIERS = ("architecture", "input_size", "noised", "training", "source", "schedule")
 
 
 ChannelCount = Annotated[int, Number(whole=True, least=1, most=8192)]
-# Nearer to 1, float32 may round it to 1, and nothing is left of the image.
+# Any closer to 1, float32 may round it to 1, and nothing is left of the image.
 Beta = Annotated[float, Number(above=0, least=1e-8, below=1, most=0.999)]
 
 
@@ -68,7 +69,7 @@ class NoiseSchedule(Settings):
 
     @model_validator(mode="after")
     def _require_signal(self) -> Self:
-        """Check that the last step leaves so much of the image that float32 can divide by its amplitude."""
+        """Check that the last step leaves enough of the image for float32 to divide by its amplitude."""
         steps, start, end = self.num_steps, self.beta_start, self.beta_end
         if start > end:
             raise SettingError("is greater than beta_end; give the smaller one first", "beta_start")
@@ -82,7 +83,7 @@ class NoiseSchedule(Settings):
 
     def make(self) -> Schedule:
         """Return the schedule in numbers."""
-        # Not with the settings, which the workflow reads without torch.
+        # Imported only here, because the workflow reads the settings without torch.
         from nonrobust_guidance.schedule import Schedule
 
         return Schedule.linear(self.num_steps, self.beta_start, self.beta_end)
@@ -117,7 +118,7 @@ class UNet(Settings):
             raise SettingError(
                 f"goes beyond the last level, {len(channels) - 1}; remove what is beyond", "attention_levels"
             )
-        # The middle of the U-Net attends whatever the levels do.
+        # The middle of the U-Net has attention whatever the levels have.
         narrowest = min(channels[level] for level in (-1, *self.attention_levels))
         if self.attention_head_dim > narrowest:
             raise SettingError(
@@ -235,7 +236,7 @@ class Classifier(Settings):
     @model_validator(mode="before")
     @classmethod
     def _choose_network(cls, raw: Any) -> Any:
-        """Take what stands beside ``uses`` and is no key of a classifier as the fields of the class that it names."""
+        """Take the keys beside ``uses`` that are not a classifier's own as the fields of the class that it names."""
         if not isinstance(raw, Mapping) or USES not in raw or isinstance(raw[USES], Choice):
             return raw
         if "architecture" in raw:
@@ -269,7 +270,7 @@ class Classifier(Settings):
 
 
 class Models(Protocol):
-    """What of a run its data and models are made from."""
+    """The parts of a run that its data and models are made from."""
 
     @property
     def dataset(self) -> Dataset:

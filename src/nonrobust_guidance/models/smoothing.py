@@ -64,19 +64,19 @@ def smoothed(classifier: Classifier, beta: float = 3.0) -> Classifier:
     """Return a copy of a classifier in which Softplus is in place of ReLU, so that its gradients do not jump.
 
     ``Softplus(x) = log(1 + exp(beta x)) / beta`` for ReLU is from Ma et al. (2024, Elucidating the design space of
-    classifier-guided diffusion generation). It is put in place of every nn.ReLU, and of the ReLUs of which nn.ReLU6,
-    nn.Hardsigmoid and nn.Hardswish are made: ``relu6(x) = relu(x) - relu(x - 6)``, ``hardsigmoid(x) = relu6(x + 3) /
-    6`` and ``hardswish(x) = x hardsigmoid(x)``. As beta grows the copy approaches the classifier; at a small one its
-    answers differ, since Softplus lies above ReLU by ``log(2) / beta`` at 0, so measure its accuracy. Everything else
-    stays: what is smooth already, such as SiLU and GELU, the leaky kinds, and max pooling. A call of
-    ``torch.nn.functional.relu`` in a forward cannot be seen, and stays too.
+    classifier-guided diffusion generation). It replaces every nn.ReLU, and the ReLUs that nn.ReLU6, nn.Hardsigmoid and
+    nn.Hardswish are made of: ``relu6(x) = relu(x) - relu(x - 6)``, ``hardsigmoid(x) = relu6(x + 3) / 6`` and
+    ``hardswish(x) = x hardsigmoid(x)``. As beta grows the copy approaches the classifier; at a small one its answers
+    differ, since Softplus lies above ReLU by ``log(2) / beta`` at 0, so measure its accuracy. Everything else stays:
+    what is smooth already, such as SiLU and GELU, the leaky kinds, and max pooling. A call of
+    ``torch.nn.functional.relu`` in a forward cannot be detected, and stays too.
 
     Args:
         classifier: a torch module; it is left as it is, and the copy has weights of its own.
         beta: sharpness, greater than 0.
 
     Raises:
-        TypeError: if the classifier is no module.
+        TypeError: if the classifier is not a module.
         ValueError: if beta is not a finite number above 0, or there is nothing to replace.
     """
     if not isinstance(classifier, nn.Module):
@@ -86,7 +86,7 @@ def smoothed(classifier: Classifier, beta: float = 3.0) -> Classifier:
     if not (math.isfinite(beta) and beta > 0.0):
         raise ValueError(f"beta is {beta}; it must be a finite number greater than 0.")
     smooth = copy.deepcopy(classifier)
-    # A layer may have several names, and each place is its own to fill.
+    # A layer may have several names, and each of them has to be replaced.
     names = [name for name, layer in smooth.named_modules(remove_duplicate=False) if name and type(layer) in SMOOTH]
     if not names:
         kinds = ", ".join(f"nn.{kind.__name__}" for kind in SMOOTH)

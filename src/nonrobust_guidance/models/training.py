@@ -1,4 +1,4 @@
-"""One training loop for every model: steps define it, neither a kill nor the number of devices changes it."""
+"""One training loop for every model, counted in steps; neither a kill nor more devices change the result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 
 
 class Objective(Protocol):
-    """What is trained: a model, what a step shows it, and its loss on that."""
+    """What is trained: a model, the batch of each step, and the loss on it."""
 
     num_examples: int
 
@@ -64,8 +64,8 @@ def train(
 ) -> list[dict[str, float]]:
     """Train in place and return the history; with the same settings and thread count the weights are the same.
 
-    The order of the examples and all noise are functions of (seed, step), so a training that is killed goes on from
-    its last state in ``folder`` and ends with the weights of one that was never killed; SIGTERM and SIGUSR1 let it save
+    The order of the examples and all noise depend only on (seed, step), so a training that is killed continues from its
+    last state in ``folder`` and ends with the same weights as one that was never killed. On SIGTERM or SIGUSR1 it saves
     its state before it ends. At the end the model holds the averaged weights where ``ema_decay`` is set.
 
     Under `accelerate`, each of several processes takes its share of every batch, and each share comes in
@@ -78,11 +78,12 @@ def train(
         name: shown beside the progress bar.
         validate: gives the accuracy of the model, in [0, 1], on images that it is not trained on; for early_stopping.
         device: where to train; of several processes each takes its own device of that kind.
-        training: what makes it this one, so that it goes on from no other's state; the settings if left out.
+        training: what identifies this training, so that it does not continue from another's state; by default the
+            settings.
 
     Returns:
-        Rows with step, loss (mean since the row before) and learning_rate, and validation_accuracy at the end of an
-        epoch if that may be the last.
+        Rows with step, loss (mean since the row before) and learning_rate, and validation_accuracy at the end of each
+            epoch that may be the last.
 
     Raises:
         UserError: if the batch cannot be shared out evenly, or after a signal to stop, with the state saved.
@@ -118,11 +119,11 @@ def train(
                 update_average(average, network, min(decay, (1 + step) / (10 + step)))
             told = told_to_stop()
             if not alone:
-                # One decision of all processes, for one that went on alone would wait for the others forever.
+                # All processes decide together, because one that continued alone would wait for the others forever.
                 share = torch.tensor(float(told), device=loss.device)
                 loss, share = accelerator.reduce(torch.stack([loss, share]), "mean")
                 told = bool(share)
-            losses.append(loss)  # on its device: to read it now, the GPU would have to finish the step first
+            losses.append(loss)  # kept on its device: reading it now would wait for the GPU to finish the step
             validating = validate is not None and stopping and (step + 1) % epoch == 0
             if (step + 1) % REPORT_EVERY == 0 or step + 1 == steps or validating:
                 mean = torch.stack(losses).mean().item()
@@ -200,7 +201,7 @@ def learning_rate(step: int, settings: Training) -> float:
 
 
 def batch_indices(step: int, num_examples: int, settings: Training) -> np.ndarray:
-    """Return the example indices (B,) of a step: one permutation an epoch, a function of (seed, epoch) alone."""
+    """Return the example indices (B,) of a step: one permutation per epoch, which depends only on (seed, epoch)."""
     size = min(settings.batch_size, num_examples)
     batches = num_examples // size
     order = np.random.default_rng((settings.seed, step // batches)).permutation(num_examples)
@@ -209,7 +210,7 @@ def batch_indices(step: int, num_examples: int, settings: Training) -> np.ndarra
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Within, what torch draws on the CPU, such as initial weights, follows from the seed; no GPU is started for it."""
+    """Inside, what torch draws on the CPU, such as initial weights, follows from the seed; this starts no GPU."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -217,7 +218,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def step_randomness(seed: int, step: int, device: torch.device = CPU) -> Iterator[torch.Generator]:
-    """Yield the generator of a step, and seed the global ones, which dropout reads, for the time of the step.
+    """Yield the generator of a step, and seed the global ones, which dropout reads, for the duration of the step.
 
     Args:
         seed: of the training.

@@ -1,4 +1,4 @@
-"""Classifiers from published weights: safetensors alone, for a pickle may run code."""
+"""Classifiers from published weights: only safetensors, because a pickle may run code."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torchvision import models
 def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet_v3_small") -> nn.Module:
     """Return a torchvision classifier with the weights of a safetensors file, in eval mode and without gradients.
 
-    The names in the file are torchvision's own, or these behind what wrappers put before all of them: ``classifier.``
-    in the checkpoints that Vaeth et al. (2025) publish, ``module.`` of DataParallel, ``_orig_mod.`` of torch.compile.
-    How many logits it has is read from the file; numbers of another precision become float32.
+    The names in the file are torchvision's own, perhaps with a prefix that wrappers put before all of them:
+    ``classifier.`` in the checkpoints that Vaeth et al. (2025) publish, ``module.`` of DataParallel, ``_orig_mod.`` of
+    torch.compile. How many logits it has is read from the file; numbers of another precision become float32.
 
     Args:
         path: the file, ``.safetensors``.
@@ -27,8 +27,8 @@ def load_torchvision_classifier(path: str | Path, architecture: str = "mobilenet
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if it is no safetensors file, holds not the weights of this architecture, or numbers that are not
-            finite.
+        ValueError: if it is not a safetensors file, does not hold the weights of this architecture, or has numbers that
+            are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -51,7 +51,7 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
     """Return the tensors of a safetensors file by name.
 
     Raises:
-        ValueError: if it is none.
+        ValueError: if it is not a safetensors file.
     """
     try:
         return load_file(path)
@@ -60,10 +60,10 @@ def read_safetensors(path: Path) -> dict[str, Tensor]:
 
 
 def without_prefix(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Return tensors under their names without the modules that all of them lie in.
+    """Return tensors under their names, without the prefix of modules that contain all of them.
 
-    No network here lies in one module as a whole, so that these are wrappers: ``module.``, ``_orig_mod.``, ``model.``,
-    ``ema_model.``, ``classifier.``, or several of them.
+    No network here is contained in one module as a whole, so such modules are wrappers: ``module.``, ``_orig_mod.``,
+    ``model.``, ``ema_model.``, ``classifier.``, or several of them.
     """
     while len(weights) > 1 and all("." in name for name in weights):
         if len({name.partition(".")[0] for name in weights}) > 1:
@@ -112,7 +112,7 @@ def count_logits(path: Path, architecture: str, weights: dict[str, Tensor]) -> i
 
 
 def require_logits(network: nn.Module, num_classes: int) -> None:
-    """Check that a torchvision classifier tells so many classes apart; two may share one logit.
+    """Check that a torchvision classifier has this number of classes; two may share one logit.
 
     Raises:
         ValueError: if it has another number of logits.
