@@ -16,29 +16,30 @@ from nonrobust_guidance.settings import Choice
 
 ANY_TARGET = "any"
 REJECTION = "rejection"
-"""What stands in `Method.at` for samples that a classifier picks rather than guides."""
+"""The value of `Method.at` for samples that a classifier picks rather than guides."""
 REAL, REAL_JUDGED = "real", "real_judged"
-"""What factors.csv has in place of a method: test images with their true factors, and with those the judge sees."""
+"""What factors.csv has in place of a method: test images with their true factors, and with those that the judge
+sees."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """What an entry of ``sampling.methods`` says; the texts are empty where it does not apply.
+    """What an entry of ``sampling.methods`` says; texts are empty where they do not apply.
 
     Attributes:
         name: its key in the configuration.
         classifier: name of the classifier that guides, or that picks samples; empty for unguided sampling.
         robust: whether that classifier was trained on noised images.
-        at: what it classifies and what is differentiated: xt, x0 or x0_detached; of another guidance than the
-            paper's, its name; of rejection, ``REJECTION``.
+        at: what it classifies and what is differentiated: xt, x0 or x0_detached; for guidance other than the paper's,
+            its name; for rejection, ``REJECTION``.
         stabilizer: such as ``ema(beta=0.9)``, chained ones joined by " + ".
         objective: log_prob or logit.
         scales: of the guidance; 0 alone for unguided sampling.
-        trust_radius: of the bound on its steps; None without.
+        trust_radius: of the bound on its steps; None if there is no bound.
         sampler: its own, such as ``dpmsolver(order=1)``; empty where it has the run's.
         redrawn: whether guided samples that the guide does not accept are drawn again.
         spacing_power: of its steps; None where they are evenly spaced.
-        own_terms: whether in sampler, steps, their spacing, trust radius or drawing again it differs from the run.
+        own_terms: whether it differs from the run in sampler, steps, their spacing, trust radius or drawing again.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Method:
 
     @property
     def as_in_paper(self) -> bool:
-        """Whether it guides by the paper's guidance, on the run's own terms."""
+        """Whether it uses the paper's guidance with the run's own sampler, steps and trust radius."""
         return self.at in get_args(At) and not self.own_terms
 
 
@@ -102,18 +103,18 @@ def list_cells(plan: Plan) -> list[Cell]:
 
 
 def self_judge(plan: Plan) -> str:
-    """Return the guide that is shown unguided samples: the run's first non-robust one, or an empty text."""
+    """Return the guide that judges unguided samples: the run's first non-robust one, or an empty text."""
     return next((method.classifier for method in list_methods(plan) if method.guided and not method.robust), "")
 
 
 def middle_scale(scales: Iterable[float]) -> float:
-    """Return the middle one of a method's scales by size, of two in the middle the smaller."""
+    """Return the middle one of a method's scales by size; where two are in the middle, the smaller."""
     ordered = sorted(scales)
     return float(ordered[(len(ordered) - 1) // 2])
 
 
 def guide_of(cell: Cell, plan: Plan) -> str:
-    """Return whose opinion is the guide's own: of unguided samples that of `self_judge`."""
+    """Return the guide whose opinion counts as the guide's own; for unguided samples that is `self_judge`."""
     return cell.method.classifier or self_judge(plan)
 
 
@@ -124,7 +125,7 @@ def guides_of(run: Measured, checkpoints: Path) -> dict[str, Path]:
 
 def _method(name: str, entry: Entry, plan: Plan) -> Method:
     chain, own = plan.sampling, entry.sampler
-    # The run's eta is for the run's sampler alone.
+    # The run's eta is only for the run's sampler.
     sampler = "" if own is None or (own == chain.sampler and chain.eta == 0) else _describe(own)
     own_terms = bool(sampler) or entry.steps != chain.steps or entry.spacing_power is not None
     if isinstance(entry, Unguided):

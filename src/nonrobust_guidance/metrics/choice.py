@@ -1,4 +1,4 @@
-"""Which of a method's scales it is compared by: the one rule that the report and the comparisons share."""
+"""At which of its scales a method is compared: the one rule that the report and the comparisons share."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from nonrobust_guidance.metrics.statistics.seeds import mean_over_cells, share_o
 
 
 class Scored(Protocol):
-    """What the rule looks at."""
+    """What the rule needs to know."""
 
     @property
     def accuracy(self) -> Interval:
@@ -40,15 +40,15 @@ class AtScale(NamedTuple):
 
 
 def at_scale(rows: pd.DataFrame, scale: float, distance: str) -> AtScale:
-    """Return what the rows of a method at a scale come to; ``distance`` is the column of the conditional distance."""
+    """Return a method's results at a scale from its rows; ``distance`` names the conditional distance's column."""
     return AtScale(scale, share_over_seeds(rows, "accuracy_heldout"), mean_over_cells(rows, distance))
 
 
 def best(outcomes: Sequence[AnyScored]) -> AnyScored:
     """Return the outcome to compare a method by.
 
-    Of those whose held-out accuracy is not told apart from the highest one's (its interval reaches into that one's),
-    the one with the lowest conditional distance.
+    Among those whose held-out accuracy cannot be told apart from the highest one's (their intervals overlap), it is the
+    one with the lowest conditional distance.
 
     Raises:
         ValueError: if there are none.
@@ -61,7 +61,7 @@ def best(outcomes: Sequence[AnyScored]) -> AnyScored:
 
 
 def chosen_scale(metrics: pd.DataFrame, method: Method, targets: Sequence[str], distance: str) -> float:
-    """Return the scale that a method is compared by: its only one, or else the best over all targets.
+    """Return the scale at which a method is compared: its only one, or else the best over all targets.
 
     Args:
         metrics: the run's table of scores.

@@ -1,4 +1,4 @@
-"""From the tables of the methods to the tables of a run, without what takes long to import."""
+"""From the tables of the methods to the tables of a run, without slow imports."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from nonrobust_guidance.files import write_atomically
 from nonrobust_guidance.metrics.tables import QUANTITIES, TRAJECTORIES, with_ends
 
 COLUMNS = [*TRAJECTORIES.key, "t", "noise_level", "n", *with_ends(*QUANTITIES), "cosine_n"]
-"""Of a table of trajectories."""
+"""Columns of a table of trajectories."""
 
 
 def gather_scores(methods: Iterable[str], scores_folder: Path, output_csv: Path) -> None:
-    """Write one table of the tables of all methods, in the order of the configuration.
+    """Join the tables of all methods into one, in the order of the configuration.
 
     Args:
         methods: names of all methods.
         scores_folder: holds ``<method>.csv``.
-        output_csv: written atomically; its numbers are the very texts of the parts.
+        output_csv: written atomically; its numbers are copied from the parts as text.
 
     Raises:
         UserError: if a method's table is missing, cut off or has other columns than the first one's.
@@ -40,7 +40,7 @@ def gather_trajectories(guided: Iterable[str], parts_folder: Path, output_csv: P
     """Put the tables ``<parts_folder>/<method>.csv`` of all guided methods into one, in their order.
 
     Raises:
-        UserError: if one is missing or no table.
+        UserError: if one is missing or not a table.
     """
     tables = [pd.DataFrame(columns=COLUMNS)]
     for method in guided:

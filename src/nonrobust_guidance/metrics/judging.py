@@ -26,7 +26,7 @@ def class_probabilities(classifier: nn.Module, images: NDArray[np.uint8]) -> NDA
 def probabilities_of(classifier: nn.Module, x: Tensor) -> Tensor:
     """Return the probabilities (B, K), float64, on the CPU, for images (B, 3, H, W) in [-1, 1].
 
-    A classifier with a single logit is a binary one, and that the logit of its class 1.
+    A classifier with a single logit is binary, and the logit is that of class 1.
     """
     logits = classifier(x.to(device_of(classifier))).cpu().double()
     if logits.ndim == 1 or logits.shape[1] == 1:
@@ -43,7 +43,7 @@ def summarize_probabilities(
     Args:
         probabilities: (N, K).
         labels: the class that counts as right, one for all or (N,).
-        judge: ends the names: accuracy_<judge>, accuracy_<judge>_low, probability_<judge>_mean, ...; may be empty.
+        judge: part of the names: accuracy_<judge>, accuracy_<judge>_low, probability_<judge>_mean, ...; may be empty.
     """
     n, suffix = len(probabilities), f"_{judge}" if judge else ""
     right = int(np.sum(probabilities.argmax(axis=1) == labels))

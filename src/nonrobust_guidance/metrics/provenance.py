@@ -16,7 +16,7 @@ from nonrobust_guidance.metrics.cells import Cell
 from nonrobust_guidance.records.cards import read_card
 
 DIGITS = 12
-"""Of a SHA-256 that a table shows; the cards hold all 64."""
+"""Digits of a SHA-256 that a table shows; the cards hold all 64."""
 
 
 def gather_provenance(cells: Iterable[Cell], scores_folder: Path, samples_folder: Path, output_csv: Path) -> None:
@@ -24,7 +24,8 @@ def gather_provenance(cells: Iterable[Cell], scores_folder: Path, samples_folder
 
     Columns: method, scale, target, seed; and the first 12 digits of the SHA-256 of ``samples``, the file; of the
     weights of ``diffusion``, ``guide`` (none for unguided samples) and ``judge``; of ``data``, the manifest; of
-    ``configuration``, the settings of the cell; and of the package's sources that drew and that scored it.
+    ``configuration``, the settings of the cell; and of the package's sources, as they were when the cell was drawn and
+    when it was scored.
 
     Raises:
         UserError: if a card is missing, or the samples that were scored are not those that were drawn.

@@ -42,7 +42,7 @@ def score_method(
     names: Mapping[str, str],
     device: str = "auto",
 ) -> None:
-    """Score the cells of one method and write the table, a row each; accuracies and distances have 95% intervals.
+    """Score the cells of one method and write a table with a row for each; accuracies and distances have 95% intervals.
 
     The judged images are those of the files, rounded to 8 bits. Distances are to all training images of the data set
     and, with names that end in ``_conditional``, to those of the target class, in every space of
@@ -51,7 +51,7 @@ def score_method(
     Args:
         cells: all of the method.
         scoring: by whom, and in which feature spaces.
-        guide: name of the classifier whose own opinion is asked; empty if there is none.
+        guide: name of the guiding classifier, whose opinion is recorded too; empty if there is none.
         data_folder: the prepared data set, with ``references/<extractor>/`` in it.
         checkpoints: a folder for each model.
         weights: the folder of the Inception weights; without such an extractor it may be missing.
@@ -88,7 +88,7 @@ def write_score_card(
     samples_folder: Path,
     output_csv: Path,
 ) -> None:
-    """Write beside a method's table the card that says which samples were scored by whom, and against which data."""
+    """Write the card beside a method's table: which samples were scored, by which models, and against which data."""
     inputs = {"data": sha256_of(data_folder / "manifest.json")}
     inputs["judge"] = weights_hash(checkpoints / scoring.judge)
     if guide:
@@ -128,7 +128,7 @@ class Scorer:
         """Read the judge, and the guide unless its name is empty.
 
         Raises:
-            UserError: if a checkpoint is missing or damaged, or the judge was not made for the data's classes and one
+            UserError: if a checkpoint is missing or damaged, or the judge does not have the data's classes and one
                 more.
         """
         network = load_classifier(checkpoints / judge, device)

@@ -1,7 +1,7 @@
-"""What is said of a cell's samples: each score a function from the judged cell to its columns of metrics.csv.
+"""The scores of a cell's samples: each is a function from the judged cell to its columns of metrics.csv.
 
-Another score is a function here, or in a file of its own, and a line in `SCORES`; gathering, audits and the report's
-table take its columns as they come. Which columns the report itself relies on, `tables.METRICS` says.
+To add a score, write a function here, or in a file of its own, and add a line to `SCORES`; gathering, audits and the
+report's table accept any columns. `tables.METRICS` lists the columns that the report itself relies on.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from nonrobust_guidance.metrics.judging import summarize_probabilities
 
 @dataclass(frozen=True, eq=False)
 class JudgedCell:
-    """A cell's samples, and what was asked of them once for all scores.
+    """A cell's samples, and what all scores need to know of them, computed once.
 
     Attributes:
         images: uint8 (N, H, W, 3), N at least 2.
-        target: the class that they are to show, or are held against.
+        target: the class that they should show, or are compared with.
         classes: K names in label order, the target among them.
         by_judge: the judge's probabilities (N, K + 1), "none of these" last.
         by_guide: the guide's (N, K), None where there is no guide.
@@ -48,14 +48,14 @@ Score = Callable[[JudgedCell], dict[str, Any]]
 
 
 def guide_opinion(cell: JudgedCell) -> dict[str, Any]:
-    """Return accuracy and probability of the target as the guide has them, not numbers where there is none."""
+    """Return accuracy and probability of the target by the guide, NaN where there is no guide."""
     if cell.by_guide is not None:
         return summarize_probabilities(cell.by_guide, cell.label, "self")
     return dict.fromkeys(summarize_probabilities(np.ones((1, 1)), 0, "self"), float("nan"))
 
 
 def judge_opinion(cell: JudgedCell) -> dict[str, Any]:
-    """Return accuracy and probability of the target as the judge has them."""
+    """Return accuracy and probability of the target by the judge."""
     return summarize_probabilities(cell.by_judge, cell.label, "heldout")
 
 

@@ -1,9 +1,9 @@
 """Screen, then confirm: each method's candidates on few samples, and the chosen one on fresh samples.
 
-A number that was the best of several on the very samples it was chosen by is too good. So a run with
-``sampling.search`` screens every candidate of a method (a scale, with values of the keys that it varies) with a seed of
-its own. The chosen candidates make the confirmed run, which draws with the run's seeds. Both are runs like any other,
-made from the one that the user wrote, here and in `selection`.
+The best of several numbers is too good on the very samples by which it was chosen. So a run with ``sampling.search``
+screens every candidate of a method (a scale, with values of the keys that it varies) with a seed of its own. The chosen
+candidates make the confirmed run, which draws with the run's seeds. Both are runs like any other, made from the one
+that the user wrote, here and in `selection`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 from nonrobust_guidance.metrics.settings import Measured
 
 FOLDER = "screening"
-"""Of the screening's results, within those of the run."""
+"""Folder of the screening's results, within those of the run."""
 
 R = TypeVar("R", bound=Measured)
 
@@ -32,10 +32,10 @@ class Variant(NamedTuple):
 
 
 def variants(run: Measured) -> dict[str, Variant]:
-    """Return what a screening draws, by the names that its methods have there; none where nothing is to be chosen.
+    """Return what a screening draws, by the names that its methods have there; empty where there is nothing to choose.
 
-    A method with a single candidate is not screened. One that varies nothing but its scale keeps its name, and the
-    variants of another are numbered: ``adam__1``, ``adam__2``.
+    A method with a single candidate is not screened. A method that varies only its scale keeps its name; the variants
+    of any other are numbered: ``adam__1``, ``adam__2``.
     """
     if run.sampling.search is None:
         return {}
@@ -51,7 +51,7 @@ def screening_of(run: R) -> R:
     """Return the run of a screening: few samples of every candidate, with the screening's seed.
 
     Raises:
-        UserError: if a variant is no valid method.
+        UserError: if a variant is not a valid method.
     """
     search = run.sampling.search
     if search is None:
@@ -66,7 +66,7 @@ def screening_of(run: R) -> R:
 
 
 def with_one_candidate(run: R) -> R:
-    """Return the run as it may be left to confirm: with the first candidate of every method in place of the best."""
+    """Return the confirmed run as it might be, with the first candidate of every method in place of the best."""
     methods = run.resolved()["sampling"]["methods"]
     for variant in reversed(variants(run).values()):
         settings = methods[variant.method]

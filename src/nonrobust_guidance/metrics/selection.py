@@ -1,4 +1,4 @@
-"""Which candidate of each method a screening chooses, and the run that is left to confirm."""
+"""Which candidate of each method a screening chooses, and the run that confirms them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nonrobust_guidance.metrics.tables import METRICS, SELECTION, with_ends
 
 
 def confirmed(run: R, selection: Path) -> R:
-    """Return the run with the candidate of each method that a selection chose, and with nothing more to choose.
+    """Return the run with the candidate of each method that a selection chose, and nothing left to choose.
 
     Raises:
         UserError: if the file is missing, or lacks a method of the run.
@@ -42,13 +42,13 @@ def confirmed(run: R, selection: Path) -> R:
 
 
 def select_candidates(run: Measured, screened_csv: Path, output_csv: Path) -> None:
-    """Write which candidate of each method goes on, and why: a row for each, in the order of the configuration.
+    """Write which candidate of each method is chosen, and why: a row per candidate, in the configuration's order.
 
     Over all targets, the candidates whose held-out accuracy cannot be told apart from the highest one's (their 95%
-    intervals reach into its) are level; of these the one with the lowest conditional distance is chosen.
+    intervals overlap) are tied; of these the one with the lowest conditional distance is chosen.
 
     Raises:
-        UserError: if the table of the screening is missing, or has no row of a candidate.
+        UserError: if the table of the screening is missing, or lacks a candidate.
     """
     screened = read_numbers(screened_csv, "screen the run's candidates again")
     absent = [name for name in (*METRICS.columns, list_spaces(run.metrics)[0].conditional) if name not in screened]
@@ -66,7 +66,7 @@ def select_candidates(run: Measured, screened_csv: Path, output_csv: Path) -> No
 def _scored(
     own: Mapping[str, Variant], run: Measured, screened: pd.DataFrame
 ) -> Iterator[tuple[dict[str, Any], AtScale]]:
-    """Yield for each candidate of a method what names its row, and what it came to over all targets."""
+    """Yield the columns that name each candidate of a method, and its results over all targets."""
     methods, distance = screening_of(run).sampling.guided, list_spaces(run.metrics)[0].conditional
     for name, variant in own.items():
         changes = json.dumps(dict(variant.changes)) if variant.changes else ""
@@ -80,7 +80,7 @@ def _scored(
 
 
 def _judged(scored: list[tuple[dict[str, Any], AtScale]]) -> list[dict[str, Any]]:
-    """Return the rows of a method's candidates with what each came to, the decision and its reason."""
+    """Return the rows of a method's candidates with their results, the decision and its reason."""
     candidates = [candidate for _, candidate in scored]
     chosen, top = best(candidates), max(candidate.accuracy for candidate in candidates)
 

@@ -101,7 +101,7 @@ class Metrics(NoiseAccuracy, Scoring):
 
 
 class Measured(Models, Plan, Protocol):
-    """What measuring and reporting read of a run; `config.Run` is one."""
+    """The parts of a run that measuring and reporting read; `config.Run` has them."""
 
     @property
     def run(self) -> str:
@@ -119,10 +119,10 @@ class Measured(Models, Plan, Protocol):
         ...
 
     def resolved(self) -> dict[str, Any]:
-        """Return all of it in values that YAML has."""
+        """Return all of it as YAML values."""
         ...
 
     @classmethod
     def model_validate(cls, obj: Any, /) -> Self:
-        """Return the run that such values say, checked."""
+        """Return the run that such values describe, once it is checked."""
         ...

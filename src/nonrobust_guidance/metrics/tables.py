@@ -1,7 +1,7 @@
-"""The files of a run's results: what each holds, what names a row of it, and what a reader of it relies on.
+"""The files of a run's results: what each holds, which columns identify a row, and which ones its readers rely on.
 
-One list serves whoever writes, gathers, reads, compares, publishes or links them. The text that Snakemake's own report
-shows under a table is in workflow/report, under the table's name, or else what the list says that the table holds.
+All code that writes, gathers, reads, compares, publishes or links them uses this one list. The text that Snakemake's
+own report shows under a table is in workflow/report, under the table's name; without one, it is ``holds``.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 CELL = ("method", "scale", "target", "seed")
 ENDS = ("", "_low", "_high")
-"""What follows a number's name in the names of its column and of those of its interval's ends."""
+"""Suffixes of the names of a number's column and of its interval's ends."""
 ALL_TARGETS = "all targets"
-"""What a row about all of a run's targets together has in place of one."""
+"""The target in a row about all of a run's targets together."""
 COUNTS = ("both", "one", "other", "neither")
-"""Of pairs of samples: how many both methods, the one alone, the other alone or neither delivered."""
+"""Numbers of pairs of samples in which both methods, only the one, only the other or neither succeeded."""
 SUPPORTED = "supported"
 NOT_SUPPORTED = "not supported"
 UNDECIDED = "undecided at this n"
@@ -34,16 +34,16 @@ class ResultFile(NamedTuple):
 
     Attributes:
         name: of the file.
-        holds: what is in it, for a reader.
-        key: columns that together name a row; empty for what is no table.
+        holds: what is in it, in words for the reader.
+        key: columns that together identify a row; empty for a file that is not a table.
         required: further columns that the report relies on in every run; settings may add others.
         published: whether git and DVC hold it for a published run.
         compared: whether an audit compares its rows with the published ones.
         asked_by: section of the run file, such as ``sampling.search``, without which a run has no such file; empty for
-            what every run has.
+            files that every run has.
         measured_by: ``module:function`` of this package, which makes the table as the command ``measure-<name>``: it is
             called with the run, the folders of the data and of the checkpoints, and the file to write, which lies
-            beside the run's other tables. Empty for what has a command of its own.
+            beside the run's other tables. Empty for files that have a command of their own.
     """
 
     name: str
@@ -81,7 +81,7 @@ PROVENANCE = ResultFile(
     "provenance.csv",
     "for each of these rows the hashes of the data, checkpoints, settings and code that made it",
     CELL,
-    # Code that changed without changing a number shall not fail an audit.
+    # Code that changed without changing a number must not fail an audit.
     compared=False,
 )
 MODELS = ResultFile("models.json", "how each training ended", compared=False)
@@ -120,7 +120,7 @@ FACTORS = ResultFile(
     "position, size and rotation of single samples and of real images",
     (*CELL, "index"),
     ("accepted", "judged", "fooled", "colour_shift", "contrast"),
-    # It is the largest, and nothing in it has an interval.
+    # It is the largest file, and nothing in it has an interval.
     published=False,
 )
 SELECTION = ResultFile(
@@ -153,7 +153,7 @@ GROUND_TRUTH = ResultFile(
     "right there",
     ("mixture", "quantity", "method", "classifier", "at", "scale", "steps", "t", "sampler", "levels", "trust_radius"),
     ("noise_level", "n", *with_ends("value")),
-    # The published run was made before this table.
+    # The published run was made before this table existed.
     published=False,
 )
 GROUND_TRUTH_DRAWN = ResultFile(
@@ -168,7 +168,7 @@ COST = ResultFile(
         *(f"{network}_{way}" for network in ("unet", "classifier") for way in ("forward", "backward")),
         *("rounds", "batch_size", "threads", "device", "processor"),
     ),
-    # Seconds differ by machine; passes do not, but stand beside them.
+    # Seconds differ between machines; passes do not, but are in the same table.
     compared=False,
     measured_by="metrics.cost.table:measure_cost",
     asked_by="metrics.cost",
@@ -180,8 +180,8 @@ RESULT_FILES = (
     *(COMPARISONS, CLAIMS),
     *(GROUND_TRUTH, GROUND_TRUTH_DRAWN),
 )
-"""In the order of a reader."""
+"""In reading order."""
 DECIDED_FROM = (METRICS, NOISE_ACCURACY, SENSITIVITY, TRAJECTORIES, SIGNATURES, FACTORS, COMPARISONS)
-"""What the claims are decided from."""
+"""The tables from which the claims are decided."""
 PUBLISHED = tuple(file for file in RESULT_FILES if file.published)
 COMPARED = {file.name: file for file in PUBLISHED if file.compared}

@@ -1,4 +1,4 @@
-"""What is kept of a method's samples to compare it with any other: who calls them the target, how distances move."""
+"""What is kept of a method's samples to compare it with others: who calls them the target, how distances vary."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ class Observed:
     Attributes:
         method: the method.
         scale: of its guidance.
-        guide: name of the classifier whose own opinion is asked; empty if there is none.
+        guide: name of the guiding classifier, whose opinion is recorded too; empty if there is none.
         by_judge: for each target and seed, which of its samples (N,) the held-out judge calls the target.
-        by_guide: likewise the guide; empty where there is none.
+        by_guide: the same for the guide; empty where there is none.
         distances: by space, number of samples, target and seed.
     """
 
@@ -45,7 +45,7 @@ class Observed:
 
     @property
     def n(self) -> int:
-        """Samples a cell; of those with fewer, as many."""
+        """Samples per cell; if cells differ, the fewest."""
         return min(len(outcomes) for outcomes in self.by_judge.values())
 
 
@@ -57,12 +57,12 @@ def observe(
     yardsticks: Sequence[Yardstick],
     samples_folder: Path,
 ) -> Observed:
-    """Look at the cells of one method at one scale; of the samples themselves nothing is kept.
+    """Look at the cells of one method at one scale; the samples themselves are not kept.
 
     Args:
         cells: one for each target and seed; those that share a file follow one another.
         guide: name of the scorer's guide.
-        sizes: how many of the first samples distances are wanted of; more than there are count as all.
+        sizes: for how many of the first samples to measure distances; more than there are counts as all.
         scorer: the judge, and the guide where there is one.
         yardsticks: the real images in each feature space.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.

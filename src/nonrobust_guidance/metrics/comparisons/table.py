@@ -2,7 +2,7 @@
 
 Sample i of two cells with one seed starts from the same noise, whatever the method and the target. So shares are
 compared by pairs of samples, and distances by the same resampled indices on both sides. Targets are strata whose
-samples share noise; seeds share none.
+samples share noise; samples of different seeds share none.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def compare_methods(
         checkpoints: a folder for each model.
         weights: the folder of the Inception weights; without such an extractor it may be missing.
         samples_folder: holds ``<method>/scale-<scale>/seed-<seed>/<target>.npy``.
-        metrics_csv: the scores, by which a scale is chosen.
+        metrics_csv: the scores, from which a scale is chosen.
         output_csv: written atomically, a row for each pair and target.
 
     Raises:
@@ -92,7 +92,7 @@ def compare_methods(
 
 
 def cells_at(run: Measured, method: Method, scale: float) -> list[Cell]:
-    """Return a method's cells at a scale, those that share a file after one another."""
+    """Return a method's cells at a scale, with those that share a file next to each other."""
     return [Cell(method, scale, seed, target) for seed in run.sampling.seeds for target in run.sampling.targets]
 
 
@@ -104,7 +104,7 @@ def compare_pair(
     seeds: Sequence[int],
     yardsticks: Sequence[Yardstick],
 ) -> Row:
-    """Return the row of a pair of methods for some targets, of as many samples as both have of each cell."""
+    """Return the row of a pair of methods for some targets, using as many samples of each cell as both have."""
     n = min(one.n, other.n)
     row: Row = {"one": one.method.name, "other": other.method.name, "target": name}
     row |= {"one_scale": one.scale, "other_scale": other.scale}
@@ -127,9 +127,9 @@ def compare_shares(
     seeds: Sequence[int],
     n: int,
 ) -> Row:
-    """Return counts of pairs, and the difference of the shares with its interval and p; not numbers without outcomes.
+    """Return counts of pairs, and the difference of the shares with its interval and p; NaN without outcomes.
 
-    Pairs of several seeds are counted together, for they share no noise; targets are strata of equal weight.
+    Pairs of several seeds are counted together, because they share no noise; targets are strata of equal weight.
     """
     names = [f"{count}_{judge}" for count in COUNTS]
     if not one:
@@ -151,7 +151,7 @@ def compare_shares(
 def compare_distances(
     one: Observed, other: Observed, targets: Sequence[str], seeds: Sequence[int], n: int, yardstick: Yardstick
 ) -> Row:
-    """Return both methods' mean distances, their difference and their ratio, and what as many real images score."""
+    """Return both methods' mean distances, their difference and ratio, and the distance of as many real images."""
     column = yardstick.space.conditional
     sides = [mean_distance(side, yardstick.space.name, targets, seeds, n) for side in (one, other)]
     compared = sides[0].compare(sides[1])

@@ -1,4 +1,4 @@
-"""Counting what goes through a network, as it runs."""
+"""Counting the images that go through a network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Passes:
 
     Attributes:
         forward: images that it was shown.
-        backward: images whose output's gradient came back to it.
+        backward: images for which a gradient came back to its output.
     """
 
     forward: int = 0
@@ -25,9 +25,9 @@ class Passes:
 
 @contextmanager
 def counting(network: nn.Module | None) -> Iterator[Passes]:
-    """Count within the passes of a network, or nothing where there is none.
+    """Count the passes of a network inside this context, or nothing where there is no network.
 
-    Its images come first among its arguments, and its output is a tensor or holds one in the first place.
+    Images have to be its first argument, and its output a tensor or something whose first item is one.
     """
     passes = Passes()
 

@@ -32,9 +32,9 @@ from nonrobust_guidance.sampling.settings import Chain, Guided, Method, Rejected
 from nonrobust_guidance.schedule import Schedule
 
 IMAGES = 64
-"""The table's seconds are of so many images."""
+"""The number of images that the table's seconds are for."""
 LARGER = 4
-"""Times as many images, of which some may have to be drawn again, are drawn together."""
+"""Factor on the batch size where some images may have to be drawn again."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Measurement:
 
     Attributes:
         seconds: from the first noise to the images.
-        cpu_seconds: of this process within them; fewer where others had the processor, or a GPU computed.
+        cpu_seconds: processor time of this process within them; less where others used the processor, or a GPU
+            computed.
         unet_forward: through the diffusion model.
         unet_backward: back through it.
         classifier_forward: through the classifier.
@@ -59,19 +60,19 @@ class Measurement:
 
 
 def measure_cost(run: Measured, data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
-    """Draw a batch of every method in each of ``metrics.cost.rounds`` rounds, and write the table, a row a method.
+    """Draw a batch of every method in each of ``metrics.cost.rounds`` rounds, and write a table with a row per method.
 
-    Every chain is drawn whole, at the middle one of its scales, on which neither passes nor time depend, and toward the
-    run's targets in turn. Odd rounds go through the methods backward. A finished measurement is kept in a file of its
-    own beside the table until that is written, so that a job that was killed loses one.
+    Every chain is drawn whole, toward the run's targets in turn, at the middle one of its scales (passes and time do
+    not depend on the scale). Odd rounds go through the methods in reverse order. A finished measurement is kept in a
+    file of its own beside the table until the table is written, so that a job that was killed loses only one.
 
-    Columns: ``seconds`` for 64 images, the median over the rounds, with the least and the most; ``cpu_seconds``, the
-    median likewise; network passes an image, counted by hooks, of which one is the forward or the backward pass of one
-    image; ``attempts``, the chains that were drawn for an image, in rejection more than one, and some of them ahead, to
-    fill a batch; and where it was measured.
+    Columns: ``seconds`` for 64 images, the median over the rounds, with the least and the most; ``cpu_seconds``, also a
+    median; network passes per image, counted by hooks, where one is the forward or the backward pass of one image;
+    ``attempts``, the chains that were drawn per image: more than one in rejection, including those drawn ahead to fill
+    a batch; and where it was measured.
 
     Raises:
-        UserError: if the run does not ask for it, or a checkpoint is missing or damaged.
+        UserError: if the run has no ``metrics.cost``, or a checkpoint is missing or damaged.
     """
     if run.metrics.cost is None:
         raise UserError(f"the run {run.run} does not ask what samples cost; add metrics.cost to its file")
@@ -120,7 +121,7 @@ class Bench:
         self.warm: set[str] = set()
 
     def measure(self, name: str, number: int) -> Measurement:
-        """Draw a method's batch of a round; before its first one, two steps that are not timed."""
+        """Draw a method's batch of a round; its first batch is preceded by two steps that are not timed."""
         sampling = self.run.sampling
         method, seed, chain = sampling.methods[name], sampling.seeds[0], sampling.part(Chain)
         size = batch_of(method, self.settings)
@@ -128,7 +129,7 @@ class Bench:
         target = self.run.dataset.classes.index(sampling.targets[number % len(sampling.targets)])
         scale, batch = middle_scale(method.drawn_scales), range(number * size, (number + 1) * size)
         if name not in self.warm:
-            # Of two steps rejection would accept next to nothing, so it warms up as the chain that it runs.
+            # After two steps rejection would accept next to nothing, so only the chain inside it is warmed up.
             guide = None if isinstance(method, Rejected) else classifier
             once = method.model_copy(update={"reject": None}) if isinstance(method, Guided) else method
             for _ in drawing_of(once, scale, guide, target, self.unet, self.schedule.respaced(2), seed, chain)(batch):
@@ -141,7 +142,7 @@ class Bench:
             start, start_cpu = time.perf_counter(), time.process_time()
             for state in draw(batch):
                 images = state
-            to_uint8(images)  # which waits for a GPU
+            to_uint8(images)  # this waits for the GPU
             seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
         return Measurement(seconds, cpu_seconds, drawn.forward, drawn.backward, asked.forward, asked.backward)
 
@@ -149,7 +150,7 @@ class Bench:
 def batch_of(method: Method, settings: Cost) -> int:
     """Return how many images of a method are drawn together: more where some of them may have to be drawn again.
 
-    These wait until they fill what the networks see at a time, which costs a small batch more passes than a cell.
+    Those images wait until they fill a microbatch, so a small batch needs more passes per image than a whole cell.
     """
     return settings.batch_size * (LARGER if acceptance_of(method) else 1)
 
@@ -174,10 +175,10 @@ def summary(measured: list[Measurement], method: Method, batch_size: int) -> dic
 
 
 class Kept:
-    """Finished measurements of one origin (settings, weights and machine), a file each; others are dropped."""
+    """Finished measurements of one origin (settings, weights and machine), a file each; any others are deleted."""
 
     def __init__(self, folder: Path, origin: str) -> None:
-        """Open the folder, empty it if what it holds is of another origin."""
+        """Open the folder, and empty it if its files are of another origin."""
         self.folder = folder / origin[:16]
         if folder.exists() and not self.folder.exists():
             shutil.rmtree(folder)

@@ -20,7 +20,7 @@ from nonrobust_guidance.metrics.settings import Scoring
 
 
 class Yardstick:
-    """The real images in one feature space, and what is asked of the samples that are held against them."""
+    """The real images in one feature space, and how samples are compared with them."""
 
     def __init__(self, extractor: Extractor, data_folder: Path, targets: Sequence[str], scoring: Scoring) -> None:
         """Read the references of a data set.
@@ -28,7 +28,7 @@ class Yardstick:
         Args:
             extractor: whose features to measure in.
             data_folder: holds the manifest and ``references/<extractor>/``.
-            targets: the classes that samples are held against.
+            targets: the classes that samples are compared with.
             scoring: how many rows, neighbours and resamples.
 
         Raises:
@@ -49,14 +49,14 @@ class Yardstick:
         self._real: dict[tuple[str, int], float] = {}
 
     def manifolds(self, target: str, n: int) -> list[Manifold]:
-        """Return parts of the real images as many as n generated ones each, made once."""
+        """Return parts of the real images with n images each, as many as were generated; made once."""
         if (target, n) not in self._manifolds:
             rows = self.references[target].rows
             self._manifolds[target, n] = equal_parts(rows, n, self.neighbours, self.seed)
         return self._manifolds[target, n]
 
     def real(self, target: str, n: int) -> float:
-        """Return what n real test images score, worked out once."""
+        """Return the distance that n real test images have, computed once."""
         if (target, n) not in self._real:
             reference = self.references[target]
             self._real[target, n] = real_distance(reference.test_rows, reference.gaussian, n, self.seed)
@@ -64,7 +64,7 @@ class Yardstick:
 
 
 class SampleDistances:
-    """One file of samples held against the real images of one feature space."""
+    """One file of samples compared with the real images in one feature space."""
 
     def __init__(self, yardstick: Yardstick, images: NDArray[np.uint8]) -> None:
         """Extract the features of images (N, H, W, 3), N at least 2."""

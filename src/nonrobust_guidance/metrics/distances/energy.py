@@ -1,4 +1,4 @@
-"""Energy distance between points and a known mixture of Gaussians, whose side of it is a formula and not a sample."""
+"""Energy distance between points and a known mixture of Gaussians, which enters by a formula rather than by samples."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ Array = NDArray[np.float64]
 
 
 class EnergyDistance:
-    """The root of ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` (Szekely & Rizzo 2013), 0 for equal distributions alone.
+    """The root of ``2 E|X - Y| - E|X - X'| - E|Y - Y'|`` (Szekely & Rizzo 2013), 0 only for equal distributions.
 
-    X are points in the plane and Y the mixture. It has the unit of the plane. ``E|X - X'|`` is over all pairs of
-    points, each with itself too, so that n exact samples are not at 0 but near ``sqrt(E|Y - Y'| / n)``.
+    X are points in the plane and Y the mixture. Its unit is that of the plane. ``E|X - X'|`` is over all pairs of
+    points, including each with itself, so that n exact samples are not at 0 but near ``sqrt(E|Y - Y'| / n)``.
     """
 
     def __init__(self, mixture: GaussianMixture) -> None:
@@ -55,7 +55,7 @@ class EnergyDistance:
     def measure_resampled(self, points: Array, counts: Array) -> Interval:
         """Return the distance of points (N, 2) with the interval of these bootstrap replicates.
 
-        All replicates are one matrix product, ten times faster than one after the other, and other in the last bits.
+        All replicates are one matrix product: ten times faster than one by one, with different last bits.
 
         Args:
             points: (N, 2).
@@ -69,7 +69,7 @@ class EnergyDistance:
         return Interval(float(value), max(0.0, low), high)
 
     def floor(self, n: int, repeats: int, seed: int) -> Interval:
-        """Return the mean distance of n exact samples, and the range within which 95% of them come to lie."""
+        """Return the mean distance of n exact samples, and the range that holds 95% of such distances."""
         draws = [self.measure(self.mixture.sample(n, seed + i).reshape(n, 2).numpy()).value for i in range(repeats)]
         low, high = np.quantile(draws, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
         return Interval(float(np.mean(draws)), float(low), float(high))

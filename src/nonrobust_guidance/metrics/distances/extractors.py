@@ -2,8 +2,8 @@
 
 FID is a convention: which weights, and how an image becomes 299x299. ``inception`` is clean-fid's (Parmar et al.
 2022): the network that TensorFlow published in 2015, images resized by a bicubic filter with antialiasing.
-``torchvision_inception`` is what torcheval computes, and with it the paper: torchvision's own weights, images resized
-bilinearly without antialiasing. Their numbers do not compare.
+``torchvision_inception`` is what torcheval, and so the paper, computes: torchvision's own weights, images resized
+bilinearly without antialiasing. Their numbers are not comparable.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def clean_fid_extractor(weights: Path, device: torch.device | str = "cpu") -> Ex
     """Return the features of clean-fid's mode ``clean``, by its own resizer and its own wrapper of the network.
 
     Raises:
-        UserError: if the file is missing or another one.
+        UserError: if the file is missing or not the published one.
     """
     from cleanfid.inception_torchscript import InceptionV3W
     from cleanfid.resize import build_resizer
@@ -110,7 +110,7 @@ def clean_fid_extractor(weights: Path, device: torch.device | str = "cpu") -> Ex
 
     @torch.no_grad()
     def embed(images: Images) -> Features:
-        # Pillow works outside Python's lock, so that threads do resize side by side.
+        # Pillow releases Python's lock, so threads really resize in parallel.
         with ThreadPoolExecutor(torch.get_num_threads()) as pool:
             resized = np.stack(list(pool.map(resize, images)))  # (B, 299, 299, 3) in [0, 255]
         return network(torch.from_numpy(resized).permute(0, 3, 1, 2).to(device)).float().cpu().numpy()
@@ -131,7 +131,7 @@ def torchvision_extractor(weights: Path, device: torch.device | str = "cpu") -> 
     """Return the features of torchvision's Inception v3 as torcheval's ``FrechetInceptionDistance`` takes them.
 
     Raises:
-        UserError: if the file is missing, another one, or holds other weights.
+        UserError: if the file is missing, not the published one, or holds other weights.
     """
     from torchvision.models import inception_v3
 

@@ -1,4 +1,4 @@
-"""Feature rows that pass by in batches: a Gaussian of all of them, and a random few that are kept."""
+"""Feature rows that arrive in batches: a Gaussian fitted to all of them, and a random few that are kept."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Moments:
         self.merge(batch)
 
     def merge(self, other: Moments) -> None:
-        """Take all rows that another has taken."""
+        """Add all rows of another one."""
         if not other.n:
             return
         if not self.n:

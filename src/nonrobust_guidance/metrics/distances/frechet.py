@@ -61,9 +61,9 @@ def frechet_interval(
 ) -> tuple[float, float]:
     """Return the 95% interval of the distance of samples, by the bootstrap or, where that costs too much, its limit.
 
-    The generated rows vary and the reference does not: it is the yardstick, one and the same for every cell, and what
-    its own finite size adds is common to all that are compared. Rows are resampled while they were all kept and the
-    smaller of N and D is at most ``BOOTSTRAP_RANK``, a few seconds; beyond that, `linear_interval`.
+    Only the generated rows are resampled: the reference is the same for every cell, so what its own finite size adds is
+    common to all that are compared. Rows are resampled if all of them were kept and the smaller of N and D is at most
+    ``BOOTSTRAP_RANK``, which takes a few seconds; otherwise it is `linear_interval`.
 
     Args:
         features: the rows (M, D) that were kept of the N samples.
@@ -99,15 +99,15 @@ def linear_interval(rows: Features, ours: Gaussian, reference: Gaussian, estimat
 
 
 def influence_of(rows: Features, ours: Gaussian, reference: Gaussian) -> NDArray[np.float64]:
-    """Return N times what each row (M, D) of N adds to the distance, to first order and but for a constant, (M,).
+    """Return N times what each row (M, D) of N adds to the distance, to first order and up to a constant, (M,).
 
     A row x moves it by ``2 (m - m_r) . (x - m) + (x - m)^T (I - T) (x - m)`` over N, where
-    ``T = R (R C R)^(-1/2) R`` is the optimal transport between the two Gaussians. One eigendecomposition in place of
-    hundreds; a random few of the rows do.
+    ``T = R (R C R)^(-1/2) R`` is the optimal transport between the two Gaussians. It takes one eigendecomposition
+    instead of hundreds, and a random few of the rows are enough.
     """
     centred = np.asarray(rows, dtype=np.float64) - ours.mean
     values, vectors = np.linalg.eigh(reference.root @ ours.covariance @ reference.root)
-    # Directions in which the samples do not vary hold rounding errors alone.
+    # Directions in which the samples do not vary contain only rounding errors.
     held = values > values.max(initial=0) * len(values) * np.finfo(np.float64).eps
     onto = reference.root @ vectors[:, held] / values[held] ** 0.25  # (D, rank)
     influence = 2 * centred @ (ours.mean - reference.mean) + np.square(centred).sum(axis=1)
@@ -117,10 +117,10 @@ def influence_of(rows: Features, ours: Gaussian, reference: Gaussian) -> NDArray
 def estimate_distance(
     features: Features, ours: Gaussian, reference: Gaussian, resamples: int, rng: np.random.Generator
 ) -> Estimate:
-    """Return the distance with how it moves with the rows, which is comparable to that of other rows of the same noise.
+    """Return the distance and how it varies with the rows, comparable with that of other rows from the same noise.
 
-    Rows are resampled, or their influence taken, where `frechet_interval` does so. Two calls with generators in the
-    same state and as many rows have the same resamples.
+    Rows are resampled, or their influence is taken, in the same cases as in `frechet_interval`. Two calls with
+    generators in the same state and as many rows have the same resamples.
 
     Args:
         features: the rows (M, D) that were kept of the N samples.
@@ -139,7 +139,7 @@ def estimate_distance(
 
 
 def _distance_of_projected(rows: Features, projected: Features, reference: Gaussian) -> float:
-    """Return the distance of features X (N, D) and their projection X R by way of matrices of the smaller of N and D.
+    """Return the distance of features X (N, D) and their projection X R, using matrices of the smaller of N and D.
 
     ``tr sqrt(C C_r)`` is the sum of the singular values of the centred ``X R / sqrt(N - 1)``, and those are the roots
     of the eigenvalues of the smaller of its two Gram matrices.
@@ -152,9 +152,9 @@ def _distance_of_projected(rows: Features, projected: Features, reference: Gauss
 
 
 def real_distance(features: Features, reference: Gaussian, n: int, seed: int) -> float:
-    """Return the mean distance of n real held-out images, what a perfect generator would score at this n.
+    """Return the mean distance of n real held-out images: the distance of a perfect generator at this n.
 
-    Drawn without replacement from features (M, D), M and n at least 2; where M is less than n, it is of all M.
+    They are drawn without replacement from features (M, D), M and n at least 2; where M is less than n, all M are used.
     """
     rows = np.asarray(features, dtype=np.float64)
     projected, size, rng = rows @ reference.root, min(n, len(rows)), np.random.default_rng(seed)

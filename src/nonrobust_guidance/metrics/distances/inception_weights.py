@@ -1,6 +1,6 @@
 """The published weights of the two Inception networks: fetched once, and checked before every use.
 
-Without torch, for the workflow.
+It works without torch, for the workflow.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from nonrobust_guidance.files import write_atomically
 
 @dataclass(frozen=True)
 class WeightsFile:
-    """A file of weights, where it is published, and its SHA-256 or as much of that as its publisher tells."""
+    """A file of weights, where it is published, and its SHA-256, or as many digits of it as are published."""
 
     name: str
     url: str
@@ -33,7 +33,7 @@ INCEPTION_WEIGHTS = {
         "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/inception-2015-12-05.pt",
         "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4",
     ),
-    # torchvision publishes the first digits alone, in the file's name.
+    # torchvision publishes only the first digits, in the file's name.
     "torchvision_inception": WeightsFile(
         "inception_v3_google-0cc3c7bd.pth",
         "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth",
@@ -50,7 +50,7 @@ def fetch_inception(extractor: str, output_file: Path) -> None:
         output_file: written atomically, once its SHA-256 is known to be right.
 
     Raises:
-        UserError: if there is no such extractor, the file cannot be fetched, or what came is another file.
+        UserError: if there is no such extractor, or the file cannot be fetched or is not the published one.
     """
     from torch.hub import download_url_to_file
 
@@ -70,10 +70,10 @@ def fetch_inception(extractor: str, output_file: Path) -> None:
 
 
 def check_weights(extractor: str, file: Path) -> str:
-    """Return the SHA-256 of a file of Inception weights, which is the published one.
+    """Return the SHA-256 of a file of Inception weights, once it is known to be the published one.
 
     Raises:
-        UserError: if the file is missing or another one.
+        UserError: if the file is missing or not the published one.
     """
     weights = INCEPTION_WEIGHTS[extractor]
     if not file.is_file():

@@ -17,8 +17,8 @@ BLOCK_ENTRIES = 4_000_000
 class KernelDistance:
     """The squared maximum mean discrepancy to reference rows (M, D), kernel ``(x . y / D + 1)^3``.
 
-    The estimator is the unbiased one of Gretton et al. (2012): pairs of a row with itself do not enter. It is over all
-    pairs at once and not a mean over random subsets, so it is one number for the same rows.
+    The estimator is the unbiased one of Gretton et al. (2012): pairs of a row with itself are left out. It takes all
+    pairs at once rather than a mean over random subsets, so the same rows always give the same number.
     """
 
     def __init__(self, reference: Rows) -> None:
@@ -37,8 +37,8 @@ class KernelDistance:
     def measure(self, rows: Rows, resamples: int, seed: int) -> Interval:
         """Return the distance of rows (N, D) with its 95% bootstrap interval.
 
-        As for the Frechet distance, the generated rows are resampled and the reference is not. A row drawn twice makes
-        no pair with itself either.
+        As for the Frechet distance, the generated rows are resampled and the reference is not. A row that is drawn
+        twice is not paired with itself either.
 
         Raises:
             ValueError: if there are fewer than two rows.
@@ -56,14 +56,14 @@ class KernelDistance:
             start += len(block)
         across = np.concatenate([block.mean(axis=1) for block in _blocks(x, self.reference)])  # (N,)
         pairs = n**2 - (counts**2).sum(axis=0)
-        # All n draws of one row leave no pair; with two rows that happens, and may happen every time.
+        # If all n draws are the same row, no pair is left; with two rows that can happen, even every time.
         usable = pairs > 0
         estimate, *replicates = among[usable] / pairs[usable] + self.within - 2 * (across @ counts[:, usable]) / n
         return Interval(float(estimate), *percentiles_about(float(estimate), np.array(replicates or [estimate])))
 
 
 def _blocks(x: Rows, y: Rows) -> Iterator[NDArray[np.float64]]:
-    """Yield the kernel of some rows of x with all rows of y, (B, M), so that no matrix is larger than a block."""
+    """Yield the kernel of some rows of x with all rows of y, (B, M), so that matrices stay small."""
     size = max(1, BLOCK_ENTRIES // len(y))
     for start in range(0, len(x), size):
         base = x[start : start + size] @ y.T / x.shape[1] + 1

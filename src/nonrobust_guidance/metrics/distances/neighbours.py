@@ -24,7 +24,7 @@ class Manifold(NamedTuple):
 
     @classmethod
     def of(cls, rows: Rows, k: int) -> Manifold:
-        """Return the manifold of rows; where these are too few for k neighbours, its radii are not numbers."""
+        """Return the manifold of rows; where these are too few for k neighbours, its radii are NaN."""
         from sklearn.neighbors import NearestNeighbors
 
         exact = np.asarray(rows, dtype=np.float64)
@@ -35,12 +35,12 @@ class Manifold(NamedTuple):
 
 
 class Fidelity(NamedTuple):
-    """What the neighbours of generated and real images say of each other; all but density are in [0, 1].
+    """What nearest neighbours tell about generated and real images; all but density are in [0, 1].
 
     Attributes:
         precision: share of generated rows within a ball of the real ones (Kynkaanniemi et al. 2019).
         recall: share of real rows within a ball of the generated ones.
-        density: real balls that a generated row lies in, over k (Naeem et al. 2020); 1 is expected of real images.
+        density: real balls that a generated row lies in, over k (Naeem et al. 2020); real images would have about 1.
         coverage: share of real rows whose ball holds a generated one.
     """
 
@@ -51,13 +51,13 @@ class Fidelity(NamedTuple):
 
 
 def compare_manifolds(real: Manifold, generated: Manifold) -> Fidelity:
-    """Return the four numbers; not a number where one side has too few rows for its balls.
+    """Return the four numbers; NaN where one side has too few rows for its balls.
 
-    They depend on the numbers of rows, of which both sides should have as many: `equal_parts`.
+    They depend on the number of rows, which should be the same on both sides, see `equal_parts`.
     """
     from sklearn.metrics import pairwise_distances_chunked
 
-    covered = np.zeros(len(generated.rows))  # by how many real balls each generated row is
+    covered = np.zeros(len(generated.rows))  # how many real balls each generated row is in
     recalled, reached = 0, 0
 
     def count(distances: NDArray[np.float64], start: int) -> None:
@@ -79,11 +79,11 @@ def compare_manifolds(real: Manifold, generated: Manifold) -> Fidelity:
 
 
 def equal_parts(rows: Rows, n: int, k: int, seed: int) -> list[Manifold]:
-    """Return manifolds of n rows each, disjoint random parts of the real ones; where these are fewer, one of all.
+    """Return manifolds of n rows each, disjoint random parts of the real ones; with fewer than n rows, one of all.
 
     A cell of 64 samples cannot cover thousands of balls, and its own few balls are so large that they recall anything.
-    Against as many real rows the four numbers mean what they mean in the papers, and the mean over the parts makes up
-    for how few these are.
+    Against as many real rows the four numbers mean what they mean in the papers, and averaging over the parts makes up
+    for their small size.
     """
     order = np.random.default_rng(seed).permutation(len(rows))
     count = min(MAX_PARTS, max(1, len(rows) // n))

@@ -1,8 +1,8 @@
 """What real images look like in a feature space: measured once for a dataset, and kept as files of our own.
 
 A file holds the Gaussian of the features of training images, a random few of their rows for what cannot be computed
-from a Gaussian, and rows of test images, which say what a perfect generator would score. Its metadata say what it was
-made from, and it is refused where that is no longer what lies there.
+from a Gaussian, and rows of test images, which show what a perfect generator would score. Its metadata record what it
+was made from, and it is refused once the data or the extractor differ from that.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure_references(
 ) -> None:
     """Measure the training images in a feature space and write ``all.safetensors`` and a file for each class.
 
-    The images are read in batches, and of their features no more than the rows that are kept stay in memory.
+    The images are read in batches, and only the rows of features that are kept stay in memory.
 
     Args:
         extractor: a name of ``metrics.extractors``.
@@ -123,7 +123,7 @@ def save_reference(reference: Reference, path: Path, provenance: dict[str, str])
     tensors = {"mean": gaussian.mean, "covariance": gaussian.covariance, "n": np.array([gaussian.n])}
     tensors |= {"rows": reference.rows, "test_rows": reference.test_rows}
     contiguous = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
-    # One entry: safetensors writes several in a random order, and the same reference should be the same bytes.
+    # One entry: safetensors writes several in random order, but the same reference should give the same bytes.
     metadata = {"provenance": json.dumps(provenance, sort_keys=True)}
     write_atomically(path, lambda temporary: save_file(contiguous, temporary, metadata))
 
@@ -132,7 +132,7 @@ def load_reference(path: Path, extractor: Extractor, manifest: Path) -> Referenc
     """Read a reference.
 
     Raises:
-        UserError: if it is missing, cut off or another file, or was made by another extractor or from other data.
+        UserError: if it is missing, cut off or not a reference, or was made by another extractor or from other data.
     """
     if not path.is_file():
         raise UserError(f"{path} is missing; run measure-references first")

@@ -1,6 +1,7 @@
-"""The feature spaces that distances are measured in, and what their columns are called: never the same for two.
+"""The feature spaces that distances are measured in, and the names of their columns, which no two spaces share.
 
-A number in one space compares with none in another, so each has columns of its own. Without torch, for the report.
+A number in one space cannot be compared with one in another, so each has columns of its own. It works without torch,
+for the report.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ class FeatureSpace:
         suffix: of the columns precision_<suffix>, recall_<suffix>, density_<suffix> and coverage_<suffix>.
         frechet: column of the Frechet distance to all training images; the conditional one ends in ``_conditional``.
         kernel: column of the kernel distance, before ``_conditional``.
-        words: whose features they are, for a reader.
+        words: whose features they are, in words for the reader.
     """
 
     name: str

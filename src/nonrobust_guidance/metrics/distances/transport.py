@@ -1,4 +1,4 @@
-"""Wasserstein-1 distance on the line and on the circle: how far one distribution is carried to become another."""
+"""Wasserstein-1 distance on the line and on the circle: how far one distribution has to move to become another."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ Array = NDArray[np.float64]
 class Transport:
     """The distance of resamples of some values to a reference, all sorted together once.
 
-    On the line it is ``integral |F - G|`` of the two distribution functions. On the circle, where they have no
-    beginning, it is ``integral |F - G - a|`` with the ``a`` that makes it least, the median of ``F - G`` (Rabin, Delon
-    & Gousseau 2011). Both are in the unit of the values.
+    On the line it is ``integral |F - G|`` of the two distribution functions. On the circle, which has no starting
+    point, it is ``integral |F - G - a|`` with the ``a`` that makes it least, the median of ``F - G`` (Rabin, Delon &
+    Gousseau 2011). Both are in the unit of the values.
     """
 
     def __init__(self, values: Array, reference: Array, period: float | None = None) -> None:
@@ -24,7 +24,7 @@ class Transport:
             points %= period
         self.order = np.argsort(points, kind="stable")
         ends = points[self.order[[0, -1]]]
-        # The last gap is the one that closes the circle; on the line it has no length.
+        # The last gap closes the circle; on the line it has length 0.
         closing = 0.0 if period is None else period - (ends[1] - ends[0])
         self.gaps = np.append(np.diff(points[self.order]), closing)
         self.reference_weights = np.full(len(reference), -1 / len(reference))
@@ -39,7 +39,7 @@ class Transport:
 
 
 def weighted_median(values: Array, weights: Array) -> float:
-    """Return a value below and above which lies at most half of the weight."""
+    """Return a value with at most half of the weight below it and at most half above it."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order[np.searchsorted(reached, reached[-1] / 2)]])

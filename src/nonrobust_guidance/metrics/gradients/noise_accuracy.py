@@ -1,4 +1,4 @@
-"""How classifiers stand noise: accuracy at levels of the forward process, with and without one-step denoising."""
+"""How classifiers cope with noise: accuracy at levels of the forward process, with and without one-step denoising."""
 
 from __future__ import annotations
 
@@ -54,16 +54,17 @@ def measure_noise_accuracy(
     *,
     device: str = "auto",
 ) -> None:
-    """Measure classifiers on noised test images and write the table, a row a level.
+    """Measure classifiers on noised test images and write a table with a row per level.
 
     The levels are ``metrics.noise_levels`` timesteps spread evenly from the first to the last. At each, the classifiers
     see ``x_t = sqrt(abar_t) x_0 + sqrt(1 - abar_t) eps`` (xt) and its one-step denoised prediction (x0), clamped to
-    [-1, 1]. The noise of image i is a function of (``metrics.bootstrap.seed``, i), the same at every level. Accuracies
-    have Wilson intervals, mean probabilities of the right class bootstrap ones over the images.
+    [-1, 1]. The noise of image i depends only on (``metrics.bootstrap.seed``, i) and is the same at every level.
+    Accuracies have Wilson intervals, and mean probabilities of the right class have bootstrap intervals over the
+    images.
 
     Args:
         settings: how many levels and images.
-        bootstrap: of the intervals; its seed is that of the noise too.
+        bootstrap: of the intervals; its seed is also that of the noise.
         diffusion: the diffusion model's checkpoint.
         guides: the classifiers' checkpoints, by name.
         data_folder: the prepared data set.
@@ -77,7 +78,7 @@ def measure_noise_accuracy(
     unet, schedule = load_diffusion(diffusion, where)
     classifiers = {name: load_classifier(folder, where) for name, folder in guides.items()}
     test = load_split(data_folder, "test")
-    # From all of the split, which a folder of images may have in the order of its classes.
+    # Draw from the whole split, because a folder of images may be in the order of its classes.
     chosen = noise_levels(len(test.images), settings.num_noise_images)
     x_0, labels = to_unit_range(test.images[chosen]), np.asarray(test.labels[chosen])
     eps = SampleNoise(bootstrap.seed, range(len(x_0)), tuple(x_0.shape[1:]))(0)

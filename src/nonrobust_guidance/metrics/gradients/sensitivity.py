@@ -36,9 +36,9 @@ from nonrobust_guidance.schedule import Prediction, Schedule, Transition
 
 LOGITS, GRADIENT = "logits", "gradient"
 Values = dict[tuple[str, str], Tensor]
-"""(B, ...) by quantity and stabilizer, whose name is empty for what is not stabilized."""
+"""(B, ...) by quantity and stabilizer, whose name is empty for unstabilized values."""
 Changes = dict[tuple[str, str], tuple[NDArray[np.float64], NDArray[np.float64]]]
-"""The same keys: for each image the quotient and the relative change, (B,) each."""
+"""By the same keys: for each image the quotient and the relative change, (B,) each."""
 
 
 def sensitivity_of(run: Measured, data_folder: Path, checkpoints: Path, output_csv: Path) -> None:
@@ -68,7 +68,7 @@ def measure_sensitivity(
     *,
     device: str = "auto",
 ) -> None:
-    """Measure classifiers on test images and write the table, a row a pair of levels.
+    """Measure classifiers on test images and write a table with a row per pair of levels.
 
     Vaeth et al. (2025) ask how far a small step along the forward process takes a classifier's output:
     ``||f(x_t) - f(x_{t-1})|| / ||x_t - x_{t-1}||``, with one draw of noise for both points of a pair and for all of an
@@ -76,20 +76,20 @@ def measure_sensitivity(
     ``x_t``; at "x0" both are of the one-step denoised image, each point denoised with its own timestep.
 
     The points are the levels that the run samples at, ``sampling.steps`` of the schedule's: with all of them, t and
-    t - 1 are the paper's. Stabilizers keep a state, so each that the run's methods use goes over all of these levels,
-    from the noisiest to the cleanest as in sampling, its state from zero, and sees at each the gradient at the image's
-    ``x_t``. That bounds the cost: a classifier at an input costs as much as ``num_images`` samples that it guides.
+    t - 1 are the paper's. Stabilizers keep a state, so each one that the run's methods use starts from zero, goes over
+    all of these levels, from the noisiest to the cleanest as in sampling, and sees the gradient at the image's ``x_t``
+    at each. This sets the cost: a classifier at an input costs as much as ``num_images`` samples that it guides.
     ``metrics.sensitivity.levels`` pairs, spread evenly, are reported, by their noisier level.
 
     The quotient has a unit, and a stabilizer that makes gradients shorter makes it smaller. The relative change has
     none: the same difference over the mean length of the two, 0 for equal ones, at most 2. Both are medians over the
-    images, for quotients of saturated classifiers spread over orders of magnitude, with bootstrap intervals. The
-    networks run in float32 whatever ``sampling.precision`` says: rounding to 8 bits would be a change of its own.
+    images with bootstrap intervals, because quotients of saturated classifiers spread over orders of magnitude. The
+    networks run in float32 whatever ``sampling.precision`` is, because rounding to 8 bits would itself be a change.
 
     Args:
         settings: how many pairs of levels and images.
         bootstrap: of the intervals; its seed is that of the noise too.
-        steps: levels of the schedule that are walked over.
+        steps: how many levels of the schedule to go over.
         stabilizers: by their names in the table.
         diffusion: the diffusion model's checkpoint.
         guides: the classifiers' checkpoints, by name.
@@ -165,7 +165,7 @@ def list_observers(
 
 
 def predict_nothing(x_t: Tensor, transition: Transition) -> Prediction:
-    """Return ``x_t`` itself for every prediction: at "xt" a classifier sees it as it is, and the denoiser may rest."""
+    """Return ``x_t`` itself for every prediction: at "xt" a classifier sees it as it is, and no denoiser is needed."""
     return Prediction(x_t, x_t, x_t)
 
 
@@ -178,10 +178,10 @@ class Observer:
         self.states: dict[str, Any] = {}
 
     def observe(self, x_t: Tensor, transition: Transition) -> Values:
-        """Return logits and gradients at ``x_t`` (B, C, H, W); to be called from the noisiest level on."""
+        """Return logits and gradients at ``x_t`` (B, C, H, W); call it level by level, starting with the noisiest."""
         prediction, gradient, *_ = self.models.evaluate(x_t, StepContext(transition))
         values = {(LOGITS, ""): self.logits(prediction.x0_hat), (GRADIENT, ""): gradient}
-        # There is no chain here. A stabilizer that asks is told of the ancestral step at scale 1.
+        # There is no chain here, so a stabilizer that takes the step gets the ancestral one at scale 1.
         seen = StabilizerStep(transition.noise_level, math.sqrt(transition.variance), transition.variance)
         for name, stabilizer in self.stabilizers.items():
             state = self.states[name] if name in self.states else stabilizer.init(gradient)
@@ -218,7 +218,7 @@ def walk(
 
 
 def changes(noisier: Values, cleaner: Values, distance: NDArray[np.float64]) -> Changes:
-    """Return the quotients and relative changes of values at two points that are so far apart, (B,)."""
+    """Return the quotients and relative changes of values at two points that lie ``distance`` (B,) apart."""
     found = {}
     for key, value in noisier.items():
         difference = norms(value - cleaner[key])

@@ -1,4 +1,4 @@
-"""What gradients do along guided reverse chains: how they turn, how long they are, what is left of their shifts."""
+"""What gradients do along guided reverse chains: how they turn, how long they are, how far their shifts add up."""
 
 from __future__ import annotations
 
@@ -46,25 +46,25 @@ def measure_trajectories(
     batch_size: int = 64,
     device: str = "auto",
 ) -> None:
-    """Follow the gradients of one method along its sampling, and write the table, a row a guided step.
+    """Follow the gradients of one method along its sampling, and write a table with a row per guided step.
 
     The chains are the run's own: its sampler and precision, the method's steps and `middle_scale`, the first seed,
     and the samples with the indices 0 .. ``metrics.trajectories.num_samples`` - 1, as `draw_samples` would draw them.
-    Columns, each a mean over samples, of lengths the median, with its bootstrap interval:
+    Columns, each a mean over samples (lengths: the median) with its bootstrap interval:
 
-    - cosine: between the raw gradients of this guided step and the one before; none at the first.
+    - cosine: between the raw gradients of this guided step and the one before; missing at the first.
     - norm: length of the raw gradient.
-    - cosine_stabilized, norm_stabilized: the same of the gradient after the stabilizer, which is what shifts x.
+    - cosine_stabilized, norm_stabilized: the same for the gradient after the stabilizer, which is what shifts x.
     - survival: length of the sum of all shifts so far over the sum of their lengths: 1 where all point one way, near 0
-      where they undo each other. That of directions drawn anew at each of K steps of one length is ``1 / sqrt(K)``.
+      where they undo each other. For K steps of equal length in independent random directions it is ``1 / sqrt(K)``.
     - survival_raw: the same if the raw gradients of this very chain had shifted it.
 
-    Of a step that is made several times, the last time counts. A method whose shift is no multiple of its gradient,
+    For a step that is made several times, the last time counts. A method whose shift is not a multiple of its gradient,
     such as `DSG`, has no survival.
 
-    Lengths of saturated classifiers' gradients spread over orders of magnitude, so that a mean would be that of a few
-    samples. A zero gradient has no direction: where a classifier's certainty rounds to 1, a sample counts in no cosine,
-    and ``cosine_n`` is how many count.
+    Lengths of saturated classifiers' gradients spread over orders of magnitude, so a few samples would dominate a mean.
+    A zero gradient has no direction: a sample for which the classifier's certainty rounds to 1 is left out of the
+    cosine, and ``cosine_n`` counts those that are in it.
 
     Args:
         name: the method's, for the table.
@@ -115,7 +115,7 @@ def measure_trajectories(
 
 
 def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
-    """Yield each guided step of a chain with what its gradients came to, (B,) for each of `QUANTITIES`."""
+    """Yield each guided step of a chain with the numbers of its gradients, (B,) for each of `QUANTITIES`."""
     raw, stabilized = GradientSequence(), GradientSequence()
     for step in steps:
         if step.gradient is None or step.stabilized is None:
@@ -127,7 +127,7 @@ def follow(steps: Iterable[Step]) -> Iterator[tuple[Step, Numbers]]:
 
 
 class GradientSequence:
-    """A sequence of gradients (B, C, H, W) as it goes on: where the last pointed, and what they have come to."""
+    """A running sequence of gradients (B, C, H, W): the direction of the last one, and their sums so far."""
 
     def __init__(self) -> None:
         """Start with none."""
@@ -149,13 +149,13 @@ class GradientSequence:
         self.before = direction
         self.total = self.total + strength * gradient
         self.lengths = self.lengths + abs(strength) * norm
-        with np.errstate(invalid="ignore"):  # nothing has been shifted yet: no share of it either
+        with np.errstate(invalid="ignore"):  # nothing has been shifted yet, so there is no share either
             survival = self.total.norm(dim=1).cpu().numpy() / self.lengths
         return cosine, norm, survival
 
 
 def counted(steps: Iterable[Step], bar: tqdm) -> Iterator[Step]:
-    """Yield the steps, each counted on a bar."""
+    """Yield the steps, advancing a progress bar with each."""
     for step in steps:
         bar.update()
         yield step

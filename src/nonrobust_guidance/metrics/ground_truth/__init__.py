@@ -1,1 +1,1 @@
-"""Every method where the distribution that it should draw from is known."""
+"""Every method, tested where the distribution that it should draw from is known."""

@@ -1,4 +1,4 @@
-"""Every method, stabilizer and sampler on one mixture, with and without a trust region, and rejection beside them.
+"""Every method, stabilizer and sampler on one mixture, with and without a trust region, and rejection for comparison.
 
 Not all pairs of everything, but three questions: how the methods compare, all with one sampler; what a stabilizer or a
 trust region changes for each; and what the sampler changes, for a few methods that stand for the others.
@@ -29,7 +29,8 @@ from nonrobust_guidance.sampling.samplers.sampler import Sampler
 from nonrobust_guidance.schedule import Schedule
 
 MIXTURE = "scattered"
-"""Where a lost component shows in the covariance. On the ring two opposite components alone have the trace of all."""
+"""The mixture where a lost component shows in the covariance; on the ring, two opposite components alone have the trace
+of all of them."""
 FEW_STEPS, MANY_STEPS = 25, 100
 SAMPLERS: dict[str, Sampler] = {
     "sde-dpmsolver++": DPMSolver(),
@@ -40,7 +41,8 @@ SAMPLERS: dict[str, Sampler] = {
 }
 SAMPLER = "sde-dpmsolver++"
 TRUST_RADIUS = 8.0
-"""By the bound D r^2 / 2 of the divergence, 64 nats in the plane; what r = 0.2 is for an image of 3,072 numbers."""
+"""The bound D r^2 / 2 on the divergence is then 64 nats in the plane, about that of r = 0.2 for an image of 3,072
+numbers."""
 CLEANEST, NOISIEST = 0.005, 0.99998
 """Noise levels sqrt(1 - alpha_bar) of the chain's ends: a tenth of a narrow component's width, and noise alone."""
 
@@ -51,13 +53,13 @@ class Contender(NamedTuple):
     name: str
     scales: tuple[float, ...]
     build: Callable[..., Guidance]
-    """From classifier, target and strength; the stabilizer and the trust radius come by name."""
+    """Called with classifier, target and strength; the stabilizer and the trust radius are keyword arguments."""
     stabilizer: Stabilizer = Identity()
     robust: bool = False
 
 
 def _tfg(classifier: Any, target: int, rho: float, **options: Any) -> TFG:
-    # mu a quarter of rho and four steps of ascent, as published for CIFAR-10; sigma is of this plane's size.
+    # mu is a quarter of rho with four steps of ascent, as published for CIFAR-10; sigma fits the size of this plane.
     return TFG(classifier, target, rho, rho / 4, 0.1, iterations=4, **options)
 
 
@@ -97,11 +99,11 @@ CONTENDERS = [
     Contender("tfg_ema09", (0.0001, 0.0003, 0.001, 0.01), _tfg, EMA_09),
 ]
 WITH_EVERY_SAMPLER = ("robust_xt", "nonrobust_x0", "nonrobust_x0_adam", "mpgd")
-"""Three of the paper's, which move the score, and one that moves the clean image."""
+"""Three of the paper's methods, which move the score, and one that moves the clean image."""
 
 
 class Trial(NamedTuple):
-    """What a method came to, at one strength, with one sampler."""
+    """The result of a method at one strength with one sampler."""
 
     method: str
     """Name of the contender, "unguided" or "rejection"."""
@@ -112,10 +114,10 @@ class Trial(NamedTuple):
     distance: Interval
     """Energy distance to the exact conditional."""
     class_share: Interval
-    """Share whose exact class is the one asked for."""
+    """Share whose exact class is the target."""
     variance: VarianceKept
     denoiser_passes: float
-    """Forward and backward passes of the denoiser a step and sample."""
+    """Forward and backward passes of the denoiser per step and sample."""
     classifier_passes: float
     """The same of the classifier."""
 
@@ -129,11 +131,11 @@ class Counted:
 
     @property
     def noise_conditional(self) -> bool:
-        """Whether it is told t."""
+        """Whether it takes t."""
         return bool(getattr(self.network, "noise_conditional", False))
 
     def __call__(self, *arguments: Tensor) -> Tensor:
-        """Return what the network says."""
+        """Return the network's output."""
         self.calls += 1
         return self.network(*arguments)
 
@@ -167,9 +169,9 @@ class Comparison:
     def schedule(self, sampler: str) -> Schedule:
         """Return the sampler's chain: many steps for the ancestral one and a quarter of them for the others.
 
-        The levels are evenly spaced in log-SNR, so that few steps draw the unguided mixture all but exactly, to within
-        a narrow component, and what is left is guidance's own doing. The linear betas of the experiment's own chain
-        have too few levels as narrow as that.
+        The levels are evenly spaced in log-SNR, so that few steps draw the unguided mixture almost exactly, down to
+        narrow components, and any remaining error comes from guidance. The linear betas of the experiment's own chain
+        have too few levels at such small noise.
         """
         many = min(MANY_STEPS, self.experiment.num_steps)
         return even_log_snr(many if sampler == "ddpm" else many * FEW_STEPS // MANY_STEPS)
@@ -189,7 +191,7 @@ class Comparison:
             denoiser, schedule, self.experiment.num_samples, shape=mixture.shape, guidance=guidance,
             noise=self.experiment.noise, dtype=torch.float64, sampler=SAMPLERS[sampler],
         )  # fmt: skip
-        # Some samplers leave the last step without guidance, which a step's cost does not depend on.
+        # Some samplers do not guide the last step, but the cost of a step should not depend on that.
         forward, classified = (round(network.calls / len(schedule)) for network in (denoiser, classifier))
         through = guidance is not None and guidance.through_network
         passes = forward * (2.0 if through else 1.0), 2.0 * classified

@@ -1,4 +1,4 @@
-"""Experiments on mixtures of Gaussians: every method, where the distribution that it should draw from is known."""
+"""Experiments on mixtures of Gaussians, where the distribution that a method should draw from is known."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ from nonrobust_guidance.schedule import Schedule
 SEED = 0
 TARGET = 0
 NARROW, BROAD = 0.05, 0.15
-"""Standard deviations of the components of the class asked for, and of the other's."""
+"""Standard deviations of the target class's components, and of the other's."""
 RESAMPLES, REPEATS = 100, 40
-# Of every method the scales go from too weak to too strong; at x_t, where the chain diverges, they end before numbers
-# overflow. The robust classifier is the exact posterior of the noisy point, the other one that of a clean point.
+# The scales of every method go from too weak to too strong; at x_t, where the chain diverges, they end before numbers
+# overflow. The robust classifier is the exact posterior of the noisy point, the non-robust one that of a clean point.
 METHODS = {
     method.name: method
     for method in (
@@ -73,11 +73,11 @@ STABILIZERS: dict[str, Stabilizer] = {
     "adam": Adam(),
 }
 READINGS = {"exact": ROBUST, "xt": METHODS["nonrobust_xt"], "x0": METHODS["nonrobust_x0"]}
-"""Each posterior at each input that it is shown, by the method that guides with it."""
+"""Each posterior at each input that it sees, as the method that guides with it."""
 
 
 class Outcome(NamedTuple):
-    """What a method at a scale came to."""
+    """The result of a method at a scale."""
 
     method: Method
     scale: float
@@ -86,11 +86,11 @@ class Outcome(NamedTuple):
     distance: Interval
     """Energy distance to the exact conditional."""
     class_share: Interval
-    """Share whose exact class is the one asked for."""
+    """Share whose exact class is the target."""
     fullest_share: float
-    """Largest share of one component among the samples of the class asked for."""
+    """Largest share of one component among the samples of the target class."""
     variance: VarianceKept
-    """Of the samples of the class asked for, over that of the exact conditional."""
+    """That of the samples of the target class, over that of the exact conditional."""
 
 
 class Accuracy(NamedTuple):
@@ -108,8 +108,8 @@ class Experiment:
     """A mixture and a chain: everything that is measured on them, determined by the seed.
 
     Attributes:
-        name: what the report calls the mixture.
-        mixture: in the plane, within [-1, 1]; class 0 is asked for.
+        name: the mixture's, in the report.
+        mixture: in the plane, within [-1, 1]; class 0 is the target.
         num_samples: of each method at each scale.
         num_steps: T; the betas are linear from 0.1 / T to 20 / T, so that the chain ends at noise alone.
         seed: of all noise.
@@ -153,7 +153,7 @@ class Experiment:
         return [self.outcome(*cell) for cell in tqdm(cells, desc=f"ground truth, {self.name}", unit="cell")]
 
     def guidance(self, method: Method, scale: float) -> ClassifierGuidance:
-        """Return the method's guidance toward the class asked for."""
+        """Return the method's guidance toward the target class."""
         classifier = self.mixture.noisy_classifier(self.schedule) if method.robust else self.mixture.classifier
         at: At = method.at  # type: ignore[assignment]
         return ClassifierGuidance(classifier, TARGET, scale, at, stabilizer=STABILIZERS[method.stabilizer])
@@ -183,7 +183,7 @@ class Experiment:
         )
 
     def chain_error(self, method: Method, scale: float) -> Interval:
-        """Return the distance of a method's samples to what it should draw: the conditional, unguided the mixture."""
+        """Return the distance of a method's samples to what it should draw: the conditional, or unguided, the mixture."""
         law = self.exact if scale else EnergyDistance(self.mixture)
         return law.measure(self.draw(method, scale).reshape(-1, 2).numpy(), RESAMPLES, self.seed)
 
@@ -204,7 +204,7 @@ class Experiment:
         return x_t, torch.repeat_interleave(torch.tensor(counts))
 
     def logits(self, reading: str, x_t: Tensor, level: int) -> Tensor:
-        """Return what a posterior says of the noisy points (N, 2, 1, 1), logits (N, number of classes)."""
+        """Return a posterior's logits (N, number of classes) for the noisy points (N, 2, 1, 1)."""
         t = torch.full((len(x_t),), level)
         if reading == "exact":
             return self.mixture.noisy_classifier(self.schedule)(x_t, t)
@@ -244,7 +244,7 @@ class Experiment:
 
 @lru_cache(maxsize=1)
 def remembered_noise(seed: int, num_samples: int, shape: tuple[int, ...]) -> Noise:
-    """Return the seeded noise of samples 0 .. N-1, each part of it drawn once: drawing is slower than a step here."""
+    """Return the seeded noise of samples 0 .. N-1, each part drawn once: here drawing takes longer than a step."""
     return cache(SampleNoise(seed, range(num_samples), shape).__call__)
 
 
@@ -255,7 +255,7 @@ def share_of(right: Tensor) -> Interval:
 
 
 def experiments(num_samples: int, num_steps: int, seed: int = 0) -> list[Experiment]:
-    """Return the two experiments: components in a ring, where nothing tells them apart, and scattered ones."""
+    """Return the two experiments: components in a ring, all placed alike, and scattered ones."""
     mixtures = {"ring": ring(), "scattered": scattered()}
     return [Experiment(name, mixture, num_samples, num_steps, seed) for name, mixture in mixtures.items()]
 
@@ -267,12 +267,12 @@ def ring() -> GaussianMixture:
 
 
 def scattered() -> GaussianMixture:
-    """Return four components of the class asked for among five others, in no order."""
+    """Return four components of the target class among five others, in no order."""
     own = [(-0.6, 0.55), (0.65, 0.2), (0.35, -0.6), (-0.3, -0.7)]
     others = [(0.1, 0.65), (-0.15, -0.05), (-0.65, -0.2), (0.7, 0.75), (0.3, 0.1)]
     return interleaved([*own, *others], [TARGET] * len(own) + [1] * len(others))
 
 
 def interleaved(means: list[tuple[float, float]], labels: list[int]) -> GaussianMixture:
-    """Return equally likely round components, narrow ones for the class asked for and broad ones for the other."""
+    """Return equally likely round components, narrow ones for the target class and broad ones for the other."""
     return GaussianMixture(means, [NARROW**2 if label == TARGET else BROAD**2 for label in labels], labels=labels)

@@ -36,17 +36,17 @@ DENSITY_SIZE, POSTERIOR_SIZE, ARROWS_SIZE = 220, 160, 15
 
 
 def measure_ground_truth(settings: GroundTruth, output_csv: Path, output_npz: Path) -> None:
-    """Run every method on both mixtures, and write the numbers and what a page draws of them.
+    """Run every method on both mixtures, and write the numbers and the arrays that a page draws.
 
     Rows of the table, each a number with its 95% interval:
 
     - distance: of a method's samples at a scale, or of as many exact ones, to the exact conditional (energy distance;
-      of exact samples the range in which 95% of them come to lie).
-    - class_share: of a method's samples, how many are of the class asked for.
-    - fullest_share: of those, how many are of the component that has most of them; without an interval.
+      for exact samples the range that holds 95% of such distances).
+    - class_share: share of a method's samples that are of the target class.
+    - fullest_share: share of those that are of the component with most of them; without an interval.
     - variance_kept, variance_within: the trace of their covariance, and that within components, over the exact one's;
-      also of as many exact samples.
-    - denoiser_passes, classifier_passes: forward and backward passes a step and sample; without an interval.
+      also for as many exact samples.
+    - denoiser_passes, classifier_passes: forward and backward passes per step and sample; without an interval.
     - accuracy: how often a classifier at an input names the right class of noised points, over the noise level t.
     - chain_error: distance of what exact guidance at scale 1 draws in so many steps to the exact conditional, and of
       what the unguided chain draws to the whole mixture.
@@ -66,7 +66,7 @@ def measure_ground_truth(settings: GroundTruth, output_csv: Path, output_npz: Pa
         arrays |= {f"{experiment.name}_{name}": array for name, array in arrays_of(experiment).items()}
     table = pd.DataFrame(rows, columns=COLUMNS).astype({"t": "Int64"})
     write_atomically(output_npz, lambda path: np.savez_compressed(path, **arrays))  # type: ignore[arg-type]
-    # In full: a page that rounds a rounded number may end on the other side of a half.
+    # Written in full: rounding a number twice, here and on a page, may give another digit.
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False))
 
 
@@ -129,7 +129,7 @@ def rows_of_trial(experiment: Experiment, trial: Trial) -> list[dict[str, Any]]:
 
 
 def classifier_of(method: str) -> str:
-    """Return which posterior a method of the comparison is shown; the unguided chain none."""
+    """Return which posterior a method of the comparison uses; none for the unguided chain."""
     if method == UNGUIDED.name:
         return ""
     robust = {contender.name for contender in CONTENDERS if contender.robust}
@@ -142,7 +142,7 @@ def numbers_of(variance: VarianceKept) -> list[tuple[str, dict[str, float]]]:
 
 
 def row_of(experiment: Experiment, method: Method | None = None, scale: float | None = None) -> dict[str, Any]:
-    """Return the columns that every row begins with; the method's are empty for none."""
+    """Return the columns that every row begins with; the method's are empty where there is no method."""
     row = {"mixture": experiment.name, "scale": scale, "steps": experiment.num_steps, "n": experiment.num_samples}
     row |= {"seed": experiment.seed, "levels": "linear"}
     if not method:

@@ -19,16 +19,16 @@ class VarianceKept(NamedTuple):
     """Traces of covariances over the exact ones: 1 is right, 0 is a single point, more than 1 is blurred."""
 
     total: Interval
-    """Of all samples of the class: falls where components are lost, and where those that are left come closer."""
+    """Of all samples of the class: it falls when components are lost or move closer together."""
     within: Interval
-    """About the mean of each component, pooled over those that have samples: falls where components shrink."""
+    """About the mean of each component, pooled over those that have samples: it falls when components shrink."""
 
 
 def variance_kept(mixture: GaussianMixture, label: int, x: Tensor, counts: Array) -> VarianceKept:
     """Return the variance of the samples that are of one class, over that of the class itself.
 
-    A sample is of the class, and of the component in it, that are the likeliest by the exact posterior. Traces are
-    unbiased, with a degree of freedom less for each mean. NaN where fewer than two samples are of the class.
+    A sample belongs to the class, and to the component in it, that is most likely by the exact posterior. Traces are
+    unbiased: each mean takes a degree of freedom. NaN where fewer than two samples are of the class.
 
     Args:
         mixture: the distribution.
@@ -44,7 +44,7 @@ def variance_kept(mixture: GaussianMixture, label: int, x: Tensor, counts: Array
     exact = mixture.conditional(label)
     component = log_joint[right][:, mixture.labels == label].argmax(1)
     own = np.eye(len(exact.means))[component.numpy()]  # (n, K)
-    # About the middle of them: squares of coordinates would lose the digits of a small spread far from 0.
+    # Centred first: squares of uncentred coordinates would lose the digits of a small spread far from 0.
     points = (x[right] - x[right].mean(0)).numpy()  # (n, D)
     weights = np.vstack([np.ones(len(points)), counts[:, right.numpy()]])  # (1 + R, n)
     n = weights @ own  # (1 + R, K)

@@ -1,4 +1,4 @@
-"""What colours an image has: numbers of each image alone, so that a data set of any size is read in batches."""
+"""What colours an image has: numbers that depend on one image only, so that data of any size can be read in batches."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Colours:
 
     @classmethod
     def _of_batch(cls, images: NDArray[np.uint8]) -> Colours:
-        # Each channel in one piece: four times as fast.
+        # Make each channel contiguous, which is four times as fast.
         pixels = np.ascontiguousarray(images.reshape(len(images), -1, 3).transpose(0, 2, 1))  # (B, 3, H * W)
         highest, lowest = pixels.max(axis=1).astype(np.float32), pixels.min(axis=1).astype(np.float32)
         saturation = np.divide(highest - lowest, highest, out=np.zeros_like(highest), where=highest > 0)

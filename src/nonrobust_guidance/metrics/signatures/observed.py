@@ -1,4 +1,4 @@
-"""What is measured of each image: its colours, and what the held-out judge says of its class and its factors."""
+"""What is measured of each image: its colours, and the class and factors that the held-out judge sees."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ class Observed(NamedTuple):
 
 
 class RealClass(NamedTuple):
-    """The real images of one class: training images to compare with, and test images for what is left of real ones.
+    """The real images of one class: training images to compare with, and test images to show what real images would
+    score.
 
     Attributes:
         colours: of the training images.
@@ -63,7 +64,7 @@ class RealClass(NamedTuple):
 
     @classmethod
     def of(cls, judge: Judge, train: Split, test: Split, label: int) -> RealClass:
-        """Observe the images of the class with this label, at least two in either split.
+        """Observe the images of the class with this label, at least two in each split.
 
         Raises:
             UserError: if there are fewer.
@@ -82,7 +83,7 @@ class RealClass(NamedTuple):
 
 
 def colours_of(images: NDArray[np.uint8], rows: Rows) -> Colours:
-    """Return the colours of the images at these rows, of which only a part is in memory at a time."""
+    """Return the colours of the images at these rows, with only a part of them in memory at a time."""
     return Colours.join([Colours.of(images[rows[i : i + BATCH_SIZE]]) for i in range(0, len(rows), BATCH_SIZE)])
 
 
@@ -90,7 +91,7 @@ def require_judge(judge: object, folder: str, classes: Sequence[str], factors: S
     """Return the judge if it was made for these classes and these factors.
 
     Raises:
-        UserError: if it is no judge, or one of other data.
+        UserError: if it is not a judge, or is one for other data.
     """
     if not isinstance(judge, Judge):
         raise UserError(f"{folder} holds no judge; name a classifier of the architecture judge_cnn in metrics.judge")

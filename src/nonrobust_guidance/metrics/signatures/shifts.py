@@ -1,4 +1,4 @@
-"""How far samples are shifted from real images, in one number at a time, each with its interval and its floor.
+"""How far samples are shifted from real images, one number at a time, each with its interval and its floor.
 
 A column ``<name>`` comes with ``<name>_low`` and ``<name>_high``, its 95% interval, and with ``<name>_real``, the size
 of the same number for as many real test images: what a perfect generator would get.
@@ -54,8 +54,8 @@ def compare_factors(
     """Return how far the samples' factors (n, F) lie from the reference's (m, F), in the factors' units.
 
     ``<factor>_shift`` is the signed difference of the means, ``<factor>_distance`` the Wasserstein-1 distance. An angle
-    in degrees has the distance on the circle alone: of angles all around it, the mean direction means nothing. All are
-    missing where there are fewer than two rows of anything.
+    in degrees has only the distance, on the circle, because angles all around it have no meaningful mean. All are
+    missing where either side has fewer than two rows.
     """
     if min(len(samples), len(test), len(reference)) < 2:
         return missing([shift for name in names for shift in factor_shifts(name)])
@@ -64,7 +64,7 @@ def compare_factors(
 
 
 def share(name: str, happened: NDArray[np.bool_], real: NDArray[np.bool_]) -> Row:
-    """Return the share of images (N,) to which something happened, its Wilson interval, and the share of real ones.
+    """Return the share of images (N,) for which something is true, its Wilson interval, and the share of real ones.
 
     All are missing where N is 0.
     """
@@ -122,7 +122,7 @@ def difference_of_means(values: Factors, reference: Factors) -> Statistic:
 
 
 def real_subsets(m: int, n: int, seed: int) -> list[NDArray[np.int64]]:
-    """Return rows of n of m real images, drawn without replacement several times; all of them once where m <= n."""
+    """Return rows of n of m real images, drawn without replacement several times; where m <= n, all rows, once."""
     if m <= n:
         return [np.arange(m)]
     rng = np.random.default_rng(seed)
@@ -130,5 +130,5 @@ def real_subsets(m: int, n: int, seed: int) -> list[NDArray[np.int64]]:
 
 
 def missing(names: Sequence[str]) -> Row:
-    """Return the columns of these names without a number."""
+    """Return the columns of these names, all missing."""
     return {f"{name}{end}": math.nan for name in names for end in ENDS}

@@ -1,9 +1,9 @@
 """The signatures of failing guidance: colours that shift, features that are lost, factors that move.
 
 Every number of a cell stands beside the same number of as many real test images (``_real``), which is what a perfect
-generator would get. Colours are compared with the training images of the target class. Factors are compared with theirs
-as the judge sees them on both sides, so that its own error is in both and drops out of their difference, and only of
-images that it calls the class, for of anything else its factors mean nothing.
+generator would get. Colours are compared with the training images of the target class. Factors are compared with those
+of the training images, as the judge sees them on both sides, so that its own error is in both and cancels. Only images
+that it calls the class are compared, because for any other image its factors mean nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from nonrobust_guidance.sampling.files import load_samples
 from nonrobust_guidance.sampling.settings import Plan
 
 NONE = "none of these"
-# Of one ball, the contrast is proportional to the diameter: blank is less than half of nearly the smallest.
+# The contrast of one ball is proportional to its diameter: less than half of nearly the smallest counts as blank.
 BLANK_QUANTILE, BLANK_FACTOR = 0.01, 0.5
 
 Row = dict[str, Any]
@@ -53,7 +53,7 @@ def measure_signatures(
     *,
     device: str = "auto",
 ) -> None:
-    """Measure the failure signatures of every cell of the run, and list what is seen of single samples.
+    """Measure the failure signatures of every cell of the run, and list what is seen in single samples.
 
     ``factors_csv`` lists the first ``metrics.signatures.num_rows`` samples of each cell, and as many real test images
     of each target: with their true factors under the method ``real``, as the judge sees them under ``real_judged``.
@@ -83,7 +83,7 @@ def measure_signatures(
         row, samples = meter.measure(cell, samples_folder)
         rows.append(row)
         listed.append(samples)
-    # A seed is no float, of which six digits are written, though real images have none.
+    # Keep seeds as integers although real images have none: of floats only six digits are written.
     single = pd.concat(listed, ignore_index=True).astype({"seed": "Int64"})
     for path, table in ((output_csv, pd.DataFrame(rows)), (factors_csv, single)):
         write_table(path, table)
@@ -110,7 +110,7 @@ class SignatureMeter:
         """Observe the real images.
 
         Raises:
-            UserError: if a target is no class of the data, or there are too few images of it.
+            UserError: if a target is not a class of the data, or there are too few images of it.
         """
         self.plan, self.bootstrap, self.judge, self.checkpoints = plan, bootstrap, judge, checkpoints
         self.classes, self.factor_names = train.classes, train.factor_names
@@ -132,8 +132,8 @@ class SignatureMeter:
     def measure(self, cell: Cell, samples_folder: Path) -> tuple[Row, pd.DataFrame]:
         """Return the row of one cell, and the table of its first samples.
 
-        Of unguided samples, which nobody asked to be of the target class, colours count only those that the judge calls
-        it.
+        Unguided samples need not be of the target class, so their colours are measured only on those that the judge
+        calls it.
 
         Raises:
             UserError: if its samples or its classifier are missing, truncated or of another kind.
@@ -185,7 +185,7 @@ class SignatureMeter:
         return pd.DataFrame(columns, index=range(n))
 
     def _observe(self, path: Path) -> tuple[NDArray[np.uint8], Observed]:
-        # Unguided samples are the same file for every target, one after the other.
+        # Unguided samples are the same file for every target, and these cells come one after the other.
         if self._observed is None or self._observed[0] != path:
             self._observed = None  # a file may take half a gigabyte
             images = load_samples(path, self.image_size)

@@ -1,4 +1,4 @@
-"""Numbers that come with how they move together, so that any difference or mean of them has its interval."""
+"""Numbers that record how they vary together, so that any difference or mean of them has an interval."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Estimate:
-    """A number, and its deviations in an order that estimates from the same noise share.
+    """A number and its deviations, in the same order for all estimates from the same noise.
 
     Attributes:
         value: the number.
@@ -65,8 +65,8 @@ def mean_of_same_noise(parts: Sequence[Estimate]) -> Estimate:
 def mean_of_independent(parts: Sequence[Estimate]) -> Estimate:
     """Return the mean of estimates that share no noise, such as those of several seeds.
 
-    A seed decides about the noise alone, so samples of two seeds are independent draws of one distribution and what a
-    cell's own rows say about its error is all of it. Seeds that also decide about trained weights need `over_seeds`.
+    A seed determines only the noise, so samples of two seeds are independent draws from one distribution, and a cell's
+    own rows tell all of its error. Seeds that also determine trained weights need `over_seeds`.
     """
     deviations = np.concatenate([part.deviations for part in parts]) / len(parts)
     return Estimate(float(np.mean([part.value for part in parts])), deviations)
@@ -75,8 +75,8 @@ def mean_of_independent(parts: Sequence[Estimate]) -> Estimate:
 def combine(one: Interval, other: Interval, apart: Interval, factor: float) -> Interval:
     """Return ``one - factor * other`` for two numbers whose difference is known with its interval as well.
 
-    All three intervals reach equally far to both sides, as those of an `Estimate` do: from the halves a, b and d of
-    their widths, the covariance is ``(a^2 + b^2 - d^2) / 2``.
+    All three intervals reach equally far to both sides, as those of an `Estimate` do. With half-widths a, b and d, the
+    covariance is ``(a^2 + b^2 - d^2) / 2``.
     """
     a, b, d = ((part.high - part.low) / 2 for part in (one, other, apart))
     squared = a * a + factor**2 * b * b - factor * (a * a + b * b - d * d)

@@ -51,11 +51,11 @@ def bootstrap_interval(
     level: float = LEVEL,
     lowest: float = 0.0,
 ) -> tuple[float, float]:
-    """Return the percentile interval (low, high) of resampled rows, moved so that their mean is the estimate.
+    """Return the percentile interval (low, high) of resampled rows, moved so that the replicates' mean is the estimate.
 
-    A Frechet distance of n rows is biased upward, and that of n rows drawn with replacement from them once more, so the
-    plain percentile interval lies above the estimate and misses it. Moved back by the bootstrap's own measure of
-    that bias, it covers what the estimator yields on average at this n, which is what cells of one n are compared by.
+    A Frechet distance of n rows is biased upward, and drawing n rows with replacement from them adds the bias a second
+    time, so the plain percentile interval lies above the estimate and misses it. Moved back by the bootstrap's own
+    measure of that bias, it covers the estimator's average at this n, which is what cells of equal n are compared by.
 
     Args:
         estimate: the statistic of all rows.
@@ -64,7 +64,8 @@ def bootstrap_interval(
         resamples: replicates, at least 1.
         seed: of the resampling.
         level: coverage, in (0, 1).
-        lowest: value that the statistic can have, 0 for a distance and minus infinity for a signed difference.
+        lowest: the least value that the statistic can have, 0 for a distance and minus infinity for a signed
+            difference.
     """
     rng = np.random.default_rng(seed)
     replicates = np.array([statistic(rng.integers(n, size=n)) for _ in range(resamples)])
@@ -73,7 +74,7 @@ def bootstrap_interval(
 
 
 def resample_counts(n: int, resamples: int, seed: int) -> NDArray[np.float64]:
-    """Return how often each of n rows is drawn in each bootstrap replicate, (resamples, n), rows with sum n."""
+    """Return how often each of n rows is drawn in each bootstrap replicate, (resamples, n); each row sums to n."""
     return np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples).astype(np.float64)
 
 
@@ -100,7 +101,7 @@ def resampled_interval(
         level: coverage, in (0, 1).
 
     Returns:
-        The statistic and its interval; NaN for a number that no value, and for an interval that one value, can give.
+        The statistic and its interval; without values the number is NaN, and with a single one the interval is.
     """
     values = values[np.isfinite(values)]
     if len(values) < 2:
@@ -113,7 +114,7 @@ def resampled_interval(
 
 
 def difference(a: Interval, b: Interval) -> Interval:
-    """Return a - b with the interval that follows from theirs, for independent a and b.
+    """Return a - b, with the interval that follows from those of a and b, which have to be independent.
 
     The square-and-add rule (Zou & Donner 2008); with Wilson intervals it is Newcombe's (1998) method 10.
     """

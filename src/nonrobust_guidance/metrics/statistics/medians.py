@@ -14,16 +14,17 @@ from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
 def median_interval(values: NDArray[np.float64], level: float = LEVEL) -> Interval:
     """Return the median with its interval between ordered values, interpolated (Hettmansperger & Sheather 1986).
 
-    The k-th smallest and k-th largest hold the median with a probability that is binomial whatever the distribution,
-    one of a few; between the two k that enclose the level their ends are interpolated. Percentiles of 200 resampled
-    medians cover some 94%, and 93% of 16 values.
+    The k-th smallest and k-th largest enclose the median with a binomial probability, whatever the distribution. It
+    takes only a few values, so the ends are interpolated between the two k on either side of the level. Percentiles of
+    200 resampled medians cover some 94%, and for 16 values 93%.
 
     Args:
         values: (N,); those that are not finite are left out.
         level: coverage, in (0, 1).
 
     Returns:
-        The interval; without ends where even the smallest and largest value hold the median less often than the level.
+        The interval; without ends where even the smallest and largest value enclose the median less often than the
+            level.
     """
     ordered = np.sort(values[np.isfinite(values)])
     n = len(ordered)

@@ -20,8 +20,8 @@ def samples_needed(
     where McNemar's test rejects it. Targets are taken as independent; if their differences correlate by r, it takes
     ``1 + (K - 1) r`` times as many.
 
-    The difference is one that would matter to the reader. With the one that was just observed, the answer only says
-    again how wide its interval is. The discordant share may well be the observed one, `Pairs.discordant`.
+    The difference should be one that matters to the reader: with the one that was just observed, the answer only
+    restates how wide its interval is. The discordant share may well be the observed one, `Pairs.discordant`.
 
     Args:
         difference: of the shares, averaged over targets, in [-1, 1] and not 0.
@@ -71,7 +71,7 @@ def samples_for_share(share: float, threshold: float, power: float = POWER, leve
 def samples_to_tell(
     half_width: float, n: int, margin: float, power: float = POWER, level: float = LEVEL, given: float = LEVEL
 ) -> int:
-    """Return the n at which the interval of a number shrinks enough to leave out what lies a margin away.
+    """Return the n at which the interval of a number is narrow enough to exclude a value that lies a margin away.
 
     ``n ((z + z_power) / z_given * h / margin)^2`` for the half-width h of the interval at n: half-widths fall as
     ``1 / sqrt(n)``.
@@ -85,7 +85,7 @@ def samples_to_tell(
         given: coverage of the interval that was given.
 
     Raises:
-        ValueError: if the margin is not above 0, or the half-width is none.
+        ValueError: if the margin is not above 0, or the half-width is not valid.
     """
     if not margin > 0 or not 0 <= half_width < math.inf:
         raise ValueError(f"No n tells a number of half-width {half_width:g} from one {margin:g} away.")

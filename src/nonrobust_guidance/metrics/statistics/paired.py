@@ -1,6 +1,6 @@
 """Two methods compared sample by sample: sample i of both starts from the same x_T, so they err together.
 
-Numbers that share their noise differ by less than independent ones do, and their difference has a narrower interval.
+Numbers that share their noise differ by less than independent ones, so their difference has a narrower interval.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Outcomes = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Pairs:
-    """How many of n pairs were successes of both methods, of the one alone, of the other alone, and of neither."""
+    """In how many of n pairs both methods, only the one, only the other, or neither succeeded."""
 
     both: int
     one: int
@@ -44,7 +44,7 @@ class Pairs:
         """Count the outcomes (N,) of two methods, sample i of both from the same noise.
 
         Raises:
-            ValueError: if they are not as many.
+            ValueError: if they differ in number.
         """
         if one.shape != other.shape:
             raise ValueError(f"Outcomes {one.shape} and {other.shape} make no pairs; give both for the same samples.")
@@ -87,9 +87,9 @@ def share_difference(
 
     Args:
         strata: the pairs for each of K targets, of all seeds.
-        weights: of the strata; equal when left out.
-        correlations: between the strata (K, K), from `correlate` of one's outcomes minus the other's. Independent when
-            left out, which is an assumption: sample i starts from the same x_T for every target too.
+        weights: of the strata; by default equal.
+        correlations: between the strata (K, K), from `correlate` of one's outcomes minus the other's. By default
+            independent, which is an assumption: sample i also starts from the same x_T for every target.
         level: coverage, in (0, 1).
 
     Raises:
@@ -123,8 +123,8 @@ def _estimates_of(strata: Sequence[Pairs]) -> tuple[Array, Callable[[Array], Arr
 def variance_at(delta: Array, n: Array, one: Array, other: Array) -> Array:
     """Return the variance (K,) of differences of shares if they truly are delta (K,), Tango's equation for it.
 
-    ``(2 q + delta (1 - delta)) / n``, where q is the likeliest share of pairs in which the other alone succeeded given
-    delta: the greater root of ``2 n q^2 + b q + c = 0``.
+    ``(2 q + delta (1 - delta)) / n``, where q is the most likely share, given delta, of pairs in which only the other
+    succeeded: the greater root of ``2 n q^2 + b q + c = 0``.
     """
     b = (2 * n - one + other) * delta - one - other
     c = -other * delta * (1 - delta)
@@ -142,16 +142,16 @@ class Compared(NamedTuple):
 def compare(one: Statistic, other: Statistic, n: int, resamples: int, seed: int, level: float = LEVEL) -> Compared:
     """Return the difference and the ratio of two distances of n rows each, by a bootstrap of pairs of rows.
 
-    The same rows are drawn on both sides, so what both owe to their common noise cancels. The interval is Student's
-    with the bootstrap's standard error, and that of the ratio is Fieller's (1954) with the bootstrap's variances and
+    The same rows are drawn on both sides, so the effect of their common noise cancels. The interval is Student's with
+    the bootstrap's standard error, and that of the ratio is Fieller's (1954) with the bootstrap's variances and
     covariance: it holds the ratios r for which the interval of ``one - r other`` holds 0. Where it has ends, it holds 1
-    exactly if the difference holds 0. Logarithms of replicates do not cover, for each replicate is biased once more
-    than the estimate and varies too little in proportion.
+    exactly if the difference holds 0. Intervals from logarithms of replicates do not cover, because each replicate has
+    the estimate's bias twice and so varies too little in proportion.
 
-    What is covered is the difference and the ratio of what the two are on average AT THIS n. A Frechet distance of n
-    rows lies above that of infinitely many, by an amount that falls as 1 / n. Of a difference that bias cancels as far
-    as the two sets of rows spread alike, and a ratio it draws towards 1. It is not subtracted, for the bootstrap's own
-    measure of it fails where n is not well above D: compare at one n only, and read a ratio as one at this n.
+    The intervals cover the difference and the ratio of the two averages AT THIS n. A Frechet distance of n rows lies
+    above that of infinitely many, by an amount that falls as 1 / n. In a difference this bias cancels as far as the two
+    sets of rows spread alike; a ratio is pulled towards 1 by it. It is not subtracted, because the bootstrap's own
+    measure of it fails where n is not well above D: compare only at equal n, and read a ratio as one at this n.
 
     A mean over targets is a statistic as well, and resampling its rows by sample index keeps what targets share.
     Several seeds give one comparison each, to be put together by `over_seeds`.

@@ -19,12 +19,12 @@ Statistic = Callable[[Indices], Array]
 
 
 def of_rows(rows: Array, statistic: Callable[[Array], float]) -> Statistic:
-    """Return a statistic of rows (n, D), such as a distance to a reference, as one of their indices."""
+    """Turn a statistic of rows (n, D), such as a distance to a reference, into one of their indices."""
     return lambda indices: np.array([statistic(rows[chosen]) for chosen in indices])
 
 
 def replicate(statistics: list[Statistic], n: int, resamples: int, seed: int) -> tuple[Array, Array]:
-    """Return statistics of n rows, and what they come to for rows drawn with replacement, all for the same draws.
+    """Return statistics of n rows, and their values for rows drawn with replacement, with the same draws for all.
 
     Args:
         statistics: K of them, each of n rows.
@@ -56,11 +56,11 @@ def critical_value(n: int, level: float = LEVEL) -> float:
 def standard_interval(statistic: Statistic, n: int, resamples: int, seed: int, level: float = LEVEL) -> Interval:
     """Return a statistic of n rows and its interval of bootstrap standard errors to either side (Efron 1979).
 
-    As `bootstrap_interval` it covers what the statistic is on average AT THIS n. A Frechet distance of n rows lies
-    above that of infinitely many, and that stays in: nothing is subtracted, so only distances of one n compare. The
-    bias that resampling adds once more cancels, because only the replicates' spread is used. Percentiles of 200
-    replicates of 64 rows cover some 93%, and this some 94%; the spread of few replicates is known better than their
-    2.5% points, and Student's quantile allows for few rows.
+    Like `bootstrap_interval` it covers the average of the statistic AT THIS n. A Frechet distance of n rows lies above
+    that of infinitely many. Nothing is subtracted for that, so only distances of equal n are comparable. The bias that
+    resampling adds once more cancels, because only the replicates' spread is used. Percentiles of 200 replicates of 64
+    rows cover some 93%, this interval some 94%: few replicates give their spread more precisely than their 2.5% points,
+    and Student's quantile allows for few rows.
 
     The spread is too large where a distance is at its minimum, as for rows of the very distribution they are compared
     to: there the interval covers nearly always. It is too small for few rows with heavy tails: for 64 rows of

@@ -30,8 +30,8 @@ def score_interval(
 
     An end lies where the mean is shifted by exactly z of its standard errors, with the variance taken at the shifted
     shares rather than at the estimates, as Wilson (1927) and Tango (1998) do for one stratum; for one stratum it is
-    their interval. Every stratum is shifted by the same amount. Intervals of each stratum put together by square and
-    add cover worse: each is drawn towards the middle as strongly as its own few samples ask for.
+    their interval. Every stratum is shifted by the same amount. Combining the strata's own intervals by square and add
+    covers worse: each of them is pulled towards the middle as strongly as its own few samples require.
 
     Args:
         estimates: (K,).
@@ -75,14 +75,14 @@ def score_statistic(
 ) -> float:
     """Return by how many of its standard errors at the threshold the weighted mean of K strata lies above it.
 
-    It is beyond z where `score_interval` of that z leaves out the threshold: every stratum is shifted by the same
-    amount. For one stratum and no difference it is the signed root of McNemar's statistic.
+    It is beyond z exactly where `score_interval` with that z excludes the threshold: every stratum is shifted by the
+    same amount. For one stratum and no difference it is the signed root of McNemar's statistic.
 
     Args:
         estimates: (K,).
         variance: as `score_interval` takes it.
         bounds: the least and the greatest value that a stratum can have.
-        threshold: what the mean is held against.
+        threshold: what the mean is compared with.
         weights: of the strata; equal when left out.
         correlations: between the strata's estimates (K, K); independent when left out.
 
@@ -119,7 +119,7 @@ def mean_share(
     """Return the weighted mean of the shares of K strata, Wilson's interval where there is one stratum.
 
     Counts summed over strata and given to `wilson_interval` as if they were one share give an interval that is too wide
-    where the strata's shares differ: what varies between strata that were chosen, not drawn, is no error.
+    where the strata's shares differ: differences between strata that were chosen, not drawn, are not an error.
 
     Args:
         successes: (K,), each 0 .. its trials.
@@ -150,20 +150,20 @@ def mean_probability(mean: float, deviation: float, n: int, level: float = LEVEL
         level: coverage, in (0, 1).
 
     Raises:
-        ValueError: if there are too few numbers or the mean is none of numbers in [0, 1].
+        ValueError: if there are too few numbers, or numbers in [0, 1] cannot have this mean.
     """
     if n < 2 or not 0 <= mean <= 1:
         raise ValueError(f"A mean of {n} probabilities that is {mean:g} has no interval; give two in [0, 1] at least.")
     tail = (1 + level) / 2
     widened = (float(student.ppf(tail, n - 1)) / NormalDist().inv_cdf(tail)) ** 2 / (n - 1)
     spread = mean * (1 - mean)
-    # Numbers that are all 0 or all 1 say as much as n trials do.
+    # Numbers that are all 0 or all 1 carry as much information as n trials.
     ratio = deviation**2 / spread if spread else 1.0
     return score_interval(np.array([mean]), lambda p: p * (1 - p) * ratio * widened, (0.0, 1.0), level=level)
 
 
 def correlate(values: Array) -> Array:
-    """Return the correlations (K, K) between targets of what is measured of sample i for each, values (K, N).
+    """Return the correlations (K, K) between targets, from what is measured of sample i for each, values (K, N).
 
     Sample i starts from the same x_T for every target, so means over samples of different targets are not independent.
     A target whose values are all the same correlates with none.

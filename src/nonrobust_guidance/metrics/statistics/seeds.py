@@ -1,4 +1,4 @@
-"""Rows of the metrics table that differ in the seed alone, as one number each with its interval."""
+"""Rows of the metrics table that differ only in the seed, combined into one number with its interval."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ def share_over_seeds(rows: pd.DataFrame, column: str) -> Interval:
 def mean_over_seeds(rows: pd.DataFrame, column: str) -> Interval:
     """Return the mean of a column over rows of one cell with several seeds, and its interval.
 
-    It follows from the cells' own intervals, ``<column>_low`` and ``<column>_high``, by the square-and-add rule, for
-    samples of different seeds are independent. Where the table has none, several seeds have Student's t interval of
-    their mean, and a single one has ends that are not numbers.
+    It follows from the cells' own intervals, ``<column>_low`` and ``<column>_high``, by the square-and-add rule,
+    because samples of different seeds are independent. Where the table has no intervals, several seeds have Student's t
+    interval of their mean, and the ends for a single one are NaN.
     """
     if {f"{column}_low", f"{column}_high"} <= set(rows.columns):
         ends = rows[[column, f"{column}_low", f"{column}_high"]].to_numpy(dtype=float)
@@ -43,7 +43,7 @@ def mean_over_cells(rows: pd.DataFrame, column: str) -> Interval:
 def probability_over_seeds(rows: pd.DataFrame, judge: str) -> tuple[Interval, float]:
     """Return the mean of the target's probability with its interval, and its standard deviation over all samples.
 
-    The interval is that of `mean_probability`, of the samples of all seeds; not numbers where nobody was asked.
+    The interval is that of `mean_probability`, over the samples of all seeds; NaN where there is no such judge.
 
     Args:
         rows: of one cell with several seeds.

@@ -1,4 +1,4 @@
-"""Several claims, and several seeds: what an interval says as a p-value, Holm's correction, and seeds as clusters."""
+"""Several claims and several seeds: an interval's p-value, Holm's correction, and seeds as clusters."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from scipy.stats import t as student
 from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval
 
 FEWEST_DEGREES = 4
-"""Of freedom between seeds, from which on the larger of both variances covers (93% to 97% in simulation)."""
+"""Degrees of freedom between seeds from which on the larger of both variances covers (93% to 97% in simulation)."""
 
 
 class Side(Enum):
-    """What a claim says of a number and a threshold."""
+    """On which side of a threshold a claim puts a number."""
 
     ABOVE = "above"
     BELOW = "below"
@@ -28,10 +28,10 @@ class Side(Enum):
 def p_value(interval: Interval, threshold: float, side: Side = Side.EITHER, level: float = LEVEL) -> float:
     """Return the p-value that goes with an interval, as if its ends moved with the normal quantile of its level.
 
-    Two-sided it is below 1 - level exactly where the threshold lies outside the interval. A one-sided claim that is
-    called supported where the 95% interval lies on its side is tested at 2.5%, half of that, and its p-value is to be
-    held against 2.5%; one tested at 5% goes with the 90% interval. It is exact for normal intervals. For Wilson's and
-    Tango's, whose ends do not move in proportion, it is on the right side of 1 - level and approximate elsewhere.
+    A two-sided one is below 1 - level exactly where the threshold lies outside the interval. A one-sided claim that is
+    called supported where the 95% interval lies on its side is tested at 2.5%, half of that, so compare its p-value
+    with 2.5%; one tested at 5% goes with the 90% interval. It is exact for normal intervals. For Wilson's and Tango's,
+    whose ends do not move in proportion, it is on the right side of 1 - level and approximate elsewhere.
 
     Args:
         interval: of the number.
@@ -76,15 +76,16 @@ def over_seeds(targets: Sequence[Sequence[Interval]]) -> Interval:
     """Return the mean over targets of the means over seeds, seeds as clusters, with its 95% interval.
 
     The variance of a cell is taken from how the seeds of a target differ (between), unless the cells' own intervals
-    say more (within): between counts within too, so the larger of both estimates within plus what seeds add. Then
-    seeds that agree by chance give no interval narrower than the samples allow. The quantile is Student's, with
-    a degree of freedom for each seed beyond the first of each target, where between is the larger, else the normal's.
-    With fewer than `FEWEST_DEGREES` that choice itself is chance and it is Student's interval between seeds alone.
+    give more (within). Between already includes within, so the larger of the two is an estimate of within plus what
+    seeds add. So seeds that agree by chance do not give an interval narrower than the samples allow. The quantile is
+    Student's, with a degree of freedom for each seed beyond the first of each target, where between is the larger, else
+    the normal's. With fewer than `FEWEST_DEGREES` that choice would itself be chance, so it is Student's interval from
+    between alone.
 
     It assumes seeds and targets that are independent, numbers that are normal about the seeds' common mean, and
     intervals that are those of the cells. Samples of one cell are independent draws already, so where only the noise
-    depends on the seed, counts are better pooled (`pool`); this is for numbers that cannot be, such as distances, and
-    for seeds that also decide about trained weights.
+    depends on the seed, counts are better pooled (`pool`); this is for numbers that cannot be pooled, such as
+    distances, and for seeds that also determine trained weights.
 
     Args:
         targets: for each target the numbers of its seeds, two seeds at least, all of one n.
