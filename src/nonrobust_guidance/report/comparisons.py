@@ -1,4 +1,4 @@
-"""Pairs of methods as the table of comparisons has them, whichever of the two it names first."""
+"""Pairs of methods from the table of comparisons, whichever of the two it names first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Pair:
         return int(self.row["seeds"])
 
     def difference(self, name: str) -> Interval:
-        """Return the one's number minus the other's, of the columns that begin with a name."""
+        """Return the one's number minus the other's, from the columns whose names begin so."""
         found = self._read(f"{name}_difference")
         return Interval(-found.value, -found.high, -found.low) if self.reversed else found
 
@@ -49,7 +49,7 @@ class Pair:
         return float(self.row[f"{name}_p"])
 
     def discordant(self, judge: str = "heldout") -> float:
-        """Return the share of pairs in which one method delivered and the other did not."""
+        """Return the share of pairs in which exactly one method delivered the target."""
         return float(self.row[f"one_{judge}"] + self.row[f"other_{judge}"]) / self.n
 
     def distances(self, column: str) -> tuple[Interval, Interval]:
@@ -58,7 +58,7 @@ class Pair:
         return found[::-1] if self.reversed else found
 
     def excess(self, column: str, factor: float) -> Interval:
-        """Return by how much the one's distance exceeds a factor times the other's, both counted from real images'."""
+        """Return by how much the one's distance exceeds a factor times the other's, both relative to real images'."""
         one, other = self.distances(column)
         value, low, high = combine(one, other, self.difference(column), factor)
         counted = (1 - factor) * float(self.row[f"{column}_real"])

@@ -12,7 +12,7 @@ Row = dict[str, str]
 
 
 def what_was_run(results: Results) -> list[Row]:
-    """Return a row a fact: data, models, sampling, judging, and where and with what this report was made."""
+    """Return a row per fact: data, models, sampling, judging, and where and with what this report was made."""
     run = results.run
     sampling, metrics, diffusion = run.sampling, run.metrics, run.diffusion
     schedule, features = diffusion.schedule, [space.words for space in list_spaces(metrics)]
@@ -36,7 +36,7 @@ def what_was_run(results: Results) -> list[Row]:
 
 
 def describe_search(results: Results) -> str:
-    """Return how the scales were chosen; an empty text where nothing was to be chosen before the samples were drawn."""
+    """Return how the scales were chosen; an empty text where there was nothing to choose before drawing."""
     if results.screening is None:
         return ""
     screened = results.screening.run.sampling

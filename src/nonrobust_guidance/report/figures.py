@@ -46,7 +46,7 @@ def draw_readings(axes: Axes, table: pd.DataFrame, column: str, ends: str) -> No
 def panels_of(
     rows: int, columns: int, width: float, height: float, *, share: tuple[Sharing, Sharing] = ("all", "all")
 ) -> tuple[Figure, list[list[Axes]]]:
-    """Return a figure, ``width`` inches wide and ``height`` a row, and its panels row by row, sharing x and y."""
+    """Return a figure, ``width`` inches wide and ``height`` per row, and its panels row by row, sharing x and y."""
     style = {"axes.spines.top": False, "axes.spines.right": False, "grid.color": "#ececec", "axes.edgecolor": "#777777"}
     with sns.axes_style("whitegrid", rc=style):
         figure = Figure(figsize=(width, height * rows), layout="constrained")
@@ -72,7 +72,7 @@ def method_handles(results: Results, names: Sequence[str]) -> list[Line2D]:
 
 
 def in_maths(text: str) -> str:
-    """Return a label with its symbols as matplotlib sets them; a dollar sign stays one."""
+    """Return a label with its symbols in matplotlib's notation; a dollar sign stays a dollar sign."""
     text = text.replace("$", r"\$")
     for symbol, maths in IN_MATHS.items():
         text = text.replace(symbol, maths)

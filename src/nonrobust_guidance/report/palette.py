@@ -1,6 +1,7 @@
 """One colour and one marker for each method, the same in every figure; told apart by colour-blind readers too.
 
-The colours are Paul Tol's "muted" scheme (https://personal.sron.nl/~pault/), its sand darkened for white paper.
+The colours are Paul Tol's "muted" scheme (https://personal.sron.nl/~pault/), with its sand colour darkened for white
+paper.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ FRAME = 226
 class Strip:
     """Images uint8 (N, H, W, 3) in a row, with what they are and a colour to find them by.
 
-    Where ``columns`` is more than N, as much room is left after them as so many images would take.
+    Where ``columns`` is more than N, space for the missing images is left after them.
     """
 
     title: str
@@ -37,7 +37,7 @@ class Strip:
 
 
 def methods_side_by_side(results: Results, target: str, count: int = 10) -> list[Strip]:
-    """Return a strip a method at its best scale toward a target; a column shares its starting noise."""
+    """Return a strip per method at its best scale toward a target; a column's images share their starting noise."""
     labels, colours = method_labels(results.run), method_colours(results.methods)
     strips = []
     for method in results.methods:
@@ -50,7 +50,7 @@ def methods_side_by_side(results: Results, target: str, count: int = 10) -> list
 
 
 def scales_side_by_side(results: Results, target: str, count: int = 5) -> list[list[Strip]]:
-    """Return for each guided method a strip a scale, rising; every strip shows the same samples."""
+    """Return a strip per scale for each guided method, in rising order; every strip shows the same samples."""
     labels, colours = method_labels(results.run), method_colours(results.methods)
 
     def strip(outcome: Outcome) -> Strip:
@@ -75,7 +75,7 @@ def unguided_samples(results: Results, count: int = 96, columns: int = 16) -> li
 
 
 def strips_html(strips: Sequence[Strip], caption: str) -> str:
-    """Return a figure with a strip a row, named on the left; on a narrow screen the name stands above."""
+    """Return a figure with a strip per row, its name on the left, or above it on a narrow screen."""
     return part(PARTS, "strips", [shown(strip) for strip in strips], caption)
 
 
@@ -85,7 +85,7 @@ def unnamed_strips_html(strips: Sequence[Strip], caption: str) -> str:
 
 
 def strip_grid_html(rows: Sequence[Sequence[Strip]], caption: str) -> str:
-    """Return a figure with a method a row and, beside each other, its strips with their notes."""
+    """Return a figure with a row per method: its strips side by side, with their notes."""
     return part(PARTS, "strip_grid", [[shown(strip) for strip in row] for row in rows], caption)
 
 
@@ -102,8 +102,8 @@ def shown(strip: Strip) -> dict[str, str]:
 
 
 def png_of(images: NDArray[np.uint8]) -> bytes:
-    """Return images (N, H, W, 3) in a row as a PNG, their pixels as they are, or fewer where an image is large."""
-    # A grey line around each, or white canvases would run into each other and into the page.
+    """Return images (N, H, W, 3) in a row as a PNG, with their pixels as they are, or fewer where an image is large."""
+    # A grey line around each, because white canvases would run into each other and into the page.
     framed = np.pad(images, ((0, 0), (1, 1), (0, 1), (0, 0)), constant_values=FRAME)
     row = np.pad(np.concatenate(list(framed), axis=1), ((0, 0), (1, 0), (0, 0)), constant_values=FRAME)
     picture, height = Image.fromarray(row), images.shape[1]

@@ -31,11 +31,11 @@ def render_page(run: Measured, results_folder: Path, notebook: Path, output_html
     Args:
         run: the run.
         results_folder: holds the tables and samples that the notebook reads, if it asks for the folder.
-        notebook: a template with a cell tagged "parameters", of which ``results_folder`` and ``config_file`` are set.
+        notebook: a template with a cell tagged "parameters", in which ``results_folder`` and ``config_file`` are set.
         output_html: the page.
 
     Raises:
-        UserError: if a table is missing or none, the notebook is, or a cell fails; what ran is then kept.
+        UserError: if a table or the notebook is missing or invalid, or a cell fails; what ran is then kept.
     """
     asked = parameters_of(notebook)
     config_file, executed = results_folder / CONFIG_FILE, output_html.with_suffix(".ipynb")
@@ -55,7 +55,8 @@ def execute_notebook(notebook: Path, output: Path, parameters: Mapping[str, str]
     """Run a notebook with this very interpreter and write it, executed, atomically.
 
     Raises:
-        UserError: if it is missing or no notebook, or a cell fails; what ran is then kept as ``<output>.failed.ipynb``.
+        UserError: if it is missing or not a notebook, or a cell fails; what ran is then kept as
+            ``<output>.failed.ipynb``.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -113,7 +114,7 @@ def require_notebook(path: Path) -> None:
 
 @contextlib.contextmanager
 def this_interpreter_as_kernel(folder: Path) -> Iterator[None]:
-    """Make ``python3`` name a kernel of this interpreter, whatever the user's home folder holds."""
+    """Make ``python3`` the name of a kernel of this interpreter, whatever the user's home folder contains."""
     kernel = folder / "kernels" / "python3"
     kernel.mkdir(parents=True)
     command = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=40"]

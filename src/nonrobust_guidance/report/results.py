@@ -1,4 +1,4 @@
-"""The results of a run as a report reads them: outcomes pooled over seeds, and over targets."""
+"""The results of a run as the report reads them: outcomes pooled over seeds, and over targets."""
 
 from __future__ import annotations
 
@@ -40,18 +40,18 @@ from nonrobust_guidance.sampling.files import load_samples
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a method at a scale came to for one target, or for all: every seed is in it.
+    """The result of a method at a scale for one target, or for all, over every seed.
 
     Attributes:
         method: the method.
         scale: of the guidance.
         target: a class name, or ``ALL_TARGETS``.
         n: samples in all.
-        cell_n: samples a cell, on which the bias of a distance depends.
+        cell_n: samples per cell, on which the bias of a distance depends.
         accuracy_self: share that the guide itself calls the target; None where the run has no guide to ask.
         accuracy: share that the held-out judge calls the target.
         distance: to real images of the target class, mean over seeds, and over targets.
-        real_distance: what as many real held-out images score.
+        real_distance: that of as many real held-out images.
     """
 
     method: Method
@@ -67,21 +67,21 @@ class Outcome:
 
 @dataclass(frozen=True, eq=False)
 class Results:
-    """A run's configuration, its tables and its samples; of the tables two are in every run."""
+    """A run's configuration, its tables and its samples; two of the tables are in every run."""
 
     run: Measured
     folder: Path
     metrics: pd.DataFrame
     noise: pd.DataFrame
     screening: Results | None = None
-    """Of the candidates among which each method's own was chosen; None where nothing was to be chosen."""
+    """Results of the candidates among which each method's was chosen; None where there was nothing to choose."""
 
     @classmethod
     def read(cls, run: Measured, folder: Path) -> Results:
         """Read the tables of a results folder, and those of its screening if the run has one.
 
         Raises:
-            UserError: if one is missing, no such table, or lacks a cell of the configuration.
+            UserError: if one is missing, is not such a table, or lacks a cell of the configuration.
         """
         noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
         if not variants(run):
@@ -94,12 +94,12 @@ class Results:
         distances = [column for space in list_spaces(run.metrics) for column in space.columns]
         metrics = read_table(folder / METRICS.name, [*METRICS.columns, *distances])
         results = cls(run, folder, metrics, noise, screening)
-        _ = results.outcomes  # so that what is missing is missed here
+        _ = results.outcomes  # so that a missing cell is noticed here
         return results
 
     @property
     def over_scales(self) -> Results:
-        """The results that have every scale of a method: the screening's, or else these."""
+        """The results with every scale of each method: the screening's, or without one these."""
         return self.screening or self
 
     @cached_property
@@ -173,7 +173,7 @@ class Results:
 
     @cached_property
     def chosen(self) -> dict[str, float]:
-        """The scale that each method is compared by, by its name."""
+        """The scale at which each method is compared, by the method's name."""
         outcomes = self.outcomes_of(ALL_TARGETS)
         return {m.name: best([o for o in outcomes if o.method.name == m.name]).scale for m in self.methods}
 
@@ -224,7 +224,7 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
     """Read a table of the run: the columns of `csv_files.TEXT_COLUMNS` as texts, all others as numbers.
 
     Raises:
-        UserError: if it is missing, no table, or empty, or lacks one of the columns.
+        UserError: if it is missing, not a table, or empty, or lacks one of the columns.
     """
     table = read_columns(path, columns)
     if table.empty:
@@ -233,10 +233,10 @@ def read_table(path: Path, columns: Sequence[str]) -> pd.DataFrame:
 
 
 def read_columns(path: Path, columns: Sequence[str]) -> pd.DataFrame:
-    """Read a table likewise that may have no rows.
+    """Read a table in the same way, but allow one without rows.
 
     Raises:
-        UserError: if it is missing, no table, or lacks one of the columns.
+        UserError: if it is missing, not a table, or lacks one of the columns.
     """
     table = read_numbers(path, "run the step that writes it")
     absent = [column for column in columns if column not in table.columns]

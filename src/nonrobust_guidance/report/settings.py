@@ -10,7 +10,7 @@ from nonrobust_guidance.settings.base import absent
 from nonrobust_guidance.settings.types import DIFFERENT, Name, Words
 
 EVIDENCE_FILE = "evidence.csv"
-"""Among a run's results, a copy of the verdicts of the run that ``report.evidence`` names."""
+"""File in a run's results: a copy of the verdicts of the run that ``report.evidence`` names."""
 
 
 class Report(Settings):
@@ -27,7 +27,7 @@ class Report(Settings):
 
 
 class Reported(Measured, Protocol):
-    """What reporting reads of a run; `config.Run` is one."""
+    """The parts of a run that reporting reads; `config.Run` has them."""
 
     @property
     def report(self) -> Report:

@@ -1,4 +1,4 @@
-"""Markup and sentences, in files beside the code that computes what is filled in."""
+"""Markup and sentences, in files beside the code that computes the values to fill in."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from nonrobust_guidance.metrics.tables import NOT_SUPPORTED, NOT_TESTED, SUPPORT
 from nonrobust_guidance.report import wording
 
 DECISIONS = (SUPPORTED, NOT_SUPPORTED, UNDECIDED, NOT_TESTED)
-"""The verdicts, which a table shows in colour; an n may follow."""
+"""The verdicts, which a table shows in colour; an n may follow them in the text."""
 INTERVAL = re.compile(r"[-+\d.e%]+ \[[^\]]*\]")
 
 
 def fill(template: str, /, **values: Any) -> str:
-    """Return a template with its values; in files of HTML these are escaped, unless the file says ``safe``."""
+    """Return a template filled with its values; in HTML files these are escaped, unless the file says ``safe``."""
     return environment().get_template(template).render(values)
 
 
 def part(template: str, name: str, /, *values: Any, **named: Any) -> str:
-    """Return what a macro of a template gives."""
+    """Return the output of a macro of a template."""
     return str(getattr(environment().get_template(template).module, name)(*values, **named))
 
 
 def say(template: str, sentence: str, /, **values: Any) -> str:
-    """Return a sentence of a file of sentences, in one line; each is a macro, whose arguments are the values."""
+    """Return a sentence from a file of sentences, on one line; each is a macro whose arguments are the values."""
     return re.sub(r"[ \n]+", " ", part(template, sentence, **values)).strip(" ")
 
 
 @cache
 def environment() -> Environment:
-    """Return what fills all templates: a value that is missing is an error, never an empty place."""
+    """Return the environment that fills all templates: a missing value is an error, never an empty space."""
     made = Environment(
-        # The report's own by their names, other rooms' with the room's.
+        # The report's own templates by their names, those of other subpackages with the subpackage's name in front.
         loader=FileSystemLoader([Path(__file__).parent, Path(__file__).parents[1]]),
         autoescape=lambda name: bool(name and name.endswith(".html")),
         undefined=StrictUndefined,

@@ -16,7 +16,7 @@ AT = {"xt": X_T, "x0": X0_HAT, "x0_detached": f"{X0_HAT} detached"}
 
 
 def percent(interval: Interval | None, decimals: int = 0) -> str:
-    """Return a share such as ``97% [92, 99]``; a dash for none, or where it is no number."""
+    """Return a share such as ``97% [92, 99]``; a dash for None or NaN."""
     if interval is None or math.isnan(interval.value):
         return "-"
     value, low, high = (f"{100 * end:.{decimals}f}" for end in interval)
@@ -30,9 +30,9 @@ def points(interval: Interval) -> str:
 
 
 def number(interval: Interval) -> str:
-    """Return a distance such as ``3.41 [2.90, 4.02]``, as many decimals as three figures of the number take.
+    """Return a distance such as ``3.41 [2.90, 4.02]``, with as many decimals as three figures of the number need.
 
-    Without brackets where the interval's ends are not numbers, and a dash where the number is none.
+    There are no brackets where the interval's ends are NaN, and only a dash where the number is.
     """
     decimals = decimals_of(interval.value)
     if math.isnan(interval.value):
@@ -43,7 +43,7 @@ def number(interval: Interval) -> str:
 
 
 def quantity(interval: Interval) -> str:
-    """Return a number of any size such as ``0.0123 [0.0101, 0.0145]``, each end in three figures."""
+    """Return a number of any size such as ``0.0123 [0.0101, 0.0145]``, each to three figures."""
     return f"{interval.value:.3g} [{interval.low:.3g}, {interval.high:.3g}]"
 
 
@@ -67,9 +67,9 @@ def listed(names: Sequence[str]) -> str:
 
 
 def method_labels(plan: Plan) -> dict[str, str]:
-    """Return for each method's name what a reader is shown, such as ``non-robust, x̂₀ + EMA 0.9``.
+    """Return the label of each method by its name, such as ``non-robust, x̂₀ + EMA 0.9``.
 
-    Where two would read the same, their names in the configuration follow in brackets.
+    Where two labels would be the same, the methods' names in the configuration follow in brackets.
     """
     labels = families_of(plan)
     shown = list(labels.values())
@@ -77,7 +77,7 @@ def method_labels(plan: Plan) -> dict[str, str]:
 
 
 def families_of(plan: Plan) -> dict[str, str]:
-    """Return the same without names in brackets, so that methods that differ in their steps alone read the same."""
+    """Return the same without names in brackets: methods that differ only in their steps have the same label."""
     entries, labels = plan.sampling.guided, {}
     for method in list_methods(plan):
         sampler = [method.sampler] if method.sampler else []
@@ -97,7 +97,7 @@ def families_of(plan: Plan) -> dict[str, str]:
 
 
 def stabilizer_labels(plan: Plan) -> dict[str, str]:
-    """Return for each stabilizer of the run's methods, by its text in the tables, what a reader is shown."""
+    """Return the label of each stabilizer of the run's methods, by its text in the tables."""
     entries = plan.sampling.guided
     return {
         method.stabilizer: " + ".join(map(_stabilizer_label, stabilizer_chain(entries[method.name])))

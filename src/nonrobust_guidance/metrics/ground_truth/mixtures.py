@@ -183,7 +183,7 @@ class Experiment:
         )
 
     def chain_error(self, method: Method, scale: float) -> Interval:
-        """Return the distance of a method's samples to what it should draw: the conditional, or unguided, the mixture."""
+        """Return how far a method's samples are from what it should draw: the conditional, or unguided, the mixture."""
         law = self.exact if scale else EnergyDistance(self.mixture)
         return law.measure(self.draw(method, scale).reshape(-1, 2).numpy(), RESAMPLES, self.seed)
 

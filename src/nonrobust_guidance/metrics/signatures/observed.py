@@ -45,8 +45,7 @@ class Observed(NamedTuple):
 
 
 class RealClass(NamedTuple):
-    """The real images of one class: training images to compare with, and test images to show what real images would
-    score.
+    """The real images of one class: training images to compare with, and test images to show how real ones score.
 
     Attributes:
         colours: of the training images.

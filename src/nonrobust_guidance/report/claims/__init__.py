@@ -1,6 +1,6 @@
-"""The paper's eight claims: what each says, what decides it here, and what this run says of it; computed, never typed.
+"""The paper's eight claims: what each says, what decides it here, and this run's verdict; computed, never typed.
 
-Each method enters with its chosen scale (`metrics.choice`), unless the test says otherwise. Methods are compared sample
+Each method counts at its chosen scale (`metrics.choice`), unless the test says otherwise. Methods are compared sample
 by sample, and the verdicts of a family hold together.
 """
 
@@ -30,8 +30,8 @@ class Claim(NamedTuple):
 
     Attributes:
         name: of its sentences.
-        decide: says which it is, and from what numbers.
-        by_target: whether it has an answer for each target; else it is about the classifiers alone.
+        decide: returns the finding, and the numbers it rests on.
+        by_target: whether it has an answer for each target; if not, it is about the classifiers alone.
     """
 
     name: str
@@ -55,9 +55,9 @@ LIMITS = {
     "near_distance": f"{NEAR_DISTANCE:g}",
     "kept": f"{KEPT:g}",
 }
-"""What the numbers are compared with, as the sentences say it."""
+"""What the numbers are compared with, as text for the sentences."""
 ALL_IMAGES = "all images"
-"""What a claim about the classifiers alone has in place of a target."""
+"""The target of a claim about the classifiers alone."""
 CLAIMS = (
     Claim("under_noise", under_noise, by_target=False),
     Claim("unstable_gradients", unstable_gradients),

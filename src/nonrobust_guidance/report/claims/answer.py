@@ -26,7 +26,7 @@ def paragraph(results: Results, verdicts: Sequence[Verdict]) -> str:
 
 
 def how_decided() -> str:
-    """Return how verdicts are come to, and that they hold together."""
+    """Return how verdicts are reached, and that they hold together."""
     return say(SENTENCES, "how_decided", level=f"{100 * LEVEL:.0f}%", alpha=f"{100 * (1 - LEVEL):.0f}%")
 
 
@@ -52,10 +52,10 @@ def comparison(results: Results) -> str:
 
 
 def share_of(accuracy: Interval) -> str:
-    """Return a share without its interval, which stands in figure and tables."""
+    """Return a share without its interval, which the figure and the tables show."""
     return percent(accuracy).partition(" ")[0]
 
 
 def plain(distance: float) -> str:
-    """Return a distance without its interval likewise."""
+    """Return a distance without its interval, in the same way."""
     return f"{distance:.{decimals_of(distance)}f}"

@@ -16,22 +16,22 @@ from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X_T
 
 MOST_LEVELS = 0.5
-"""A gradient is called unstable along the forward process if it is so at more than this share of the noise levels,
-since the claim is about the process as a whole and at its ends all classifiers see nearly the same."""
+"""A gradient is called unstable along the forward process if it is unstable at more than this share of the noise
+levels: the claim is about the whole process, and at its ends all classifiers see nearly the same."""
 
 CHANGES = ("ratio", "relative_change")
-"""Per unit of change of the image, and in relation to the gradient's own length."""
+"""Change per unit of change of the image, and relative to the gradient's own length."""
 
 
 class Evidence(NamedTuple):
-    """What speaks for a claim and against it, and in words."""
+    """The evidence for and against a claim, and the same in words."""
 
     tested: Weighed
     words: str
 
 
 def under_noise(groups: Groups) -> Finding:
-    """Decide whether there is a level at which the one has lost half of its lead over chance, and the other not.
+    """Decide whether at some level one classifier has lost half of its lead over chance and the other has not.
 
     Supported where at some level the non-robust classifier's accuracy on x_t lies below its mark, halfway from chance
     to its own accuracy at the cleanest level, and the robust one's above its own. Not supported where at every level
@@ -101,8 +101,8 @@ def curve_of(rows: pd.DataFrame, column: str) -> dict[int, Interval]:
 def unstable_gradients(groups: Groups) -> Finding:
     """Decide whether the non-robust classifier's gradient at x_t moves more than the robust one's.
 
-    Along the forward process and along guided trajectories, as far as the run has them: supported where one of them
-    says so and neither the opposite.
+    Tested along the forward process and along guided trajectories, if the run has them: supported where one of them
+    supports it and neither says the opposite.
     """
     found = [part for part in (along_forward_process(groups), along_trajectories(groups)) if part]
     if not found:
@@ -138,9 +138,9 @@ def along_forward_process(groups: Groups) -> Evidence | None:
 def compare_levels(
     weak: Mapping[int, Interval], robust: Mapping[int, Interval], column: str, n: int
 ) -> Evidence | None:
-    """Return whether the one is above the other at most levels, of n images; None where they share no level.
+    """Return whether one is above the other at most levels, from n images; None where they share no level.
 
-    Both see the same images, and their difference is taken as if they were others, which makes its interval too wide.
+    Both see the same images, but the difference is taken as if the images were different, so its interval is too wide.
     """
     levels = sorted(set(robust) & set(weak))
     if not levels:
@@ -205,8 +205,8 @@ def along_trajectories(groups: Groups) -> Evidence | None:
 def cosine_of(groups: Groups, table: pd.DataFrame, outcome: Outcome) -> Interval | None:
     """Return the mean cosine between successive raw gradients of a cell, over steps, seeds and targets.
 
-    Steps of the same trajectories depend on each other, so over steps the ends of the intervals are averaged, as if
-    they did so entirely, which makes the interval too wide rather than too narrow; seeds and targets are independent.
+    Steps of the same trajectories depend on each other, so the ends of the intervals are averaged over steps, as if the
+    dependence were complete: the interval is too wide rather than too narrow. Seeds and targets are independent.
     """
     rows = groups.results.select(table, outcome.method, outcome.scale, groups.targets).dropna(subset=["cosine"])
     columns = ["cosine", "cosine_low", "cosine_high"]

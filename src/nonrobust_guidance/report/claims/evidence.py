@@ -1,4 +1,4 @@
-"""The verdicts of a published run on the paper's own protocol, to stand beside those of what was drawn here."""
+"""The verdicts of a published run on the paper's own protocol, shown beside those of this run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Evidence(NamedTuple):
     """The verdicts of a published run.
 
     Attributes:
-        heading: what a reader is told they are of.
+        heading: what they are verdicts on, in words for the reader.
         table: its ``claims.csv``.
     """
 
@@ -38,7 +38,7 @@ def read_evidence(run: Reported, results_folder: Path) -> Evidence | None:
     """Read the verdicts of the run that ``report.evidence`` names; None where it names none.
 
     Args:
-        run: the run; its schedule is that of the published one, which takes every step of it.
+        run: the run; the published one has the same schedule and takes every step of it.
         results_folder: of the run, which holds a copy of the published verdicts.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Deciding what the paper says of guidance: whether the samples are what was asked for, and how near real images."""
+"""Deciding what the paper says of guidance: whether samples are of the target class, and how near real images."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ HIGH_ACCURACY = 0.99
 """The paper's own number."""
 
 NEAR_DISTANCE = 1.5
-"""The paper gives no number for near; half as far again is what one would still call so by eye."""
+"""The paper gives no number for "near"; by eye one would still say it of a distance half as large again."""
 
 FEATURES = {"fd_judge": "the judge's features", "fid": "FID", "fid_torchvision": "FID with torchvision's Inception"}
-"""Columns of conditional Frechet distances, without their ending, and what a reader is told they are."""
+"""Columns of conditional Frechet distances, without their ending, and what the reader is told they are."""
 
 NO_COMPARISONS = "comparisons of these methods"
 
 
 class Compared(NamedTuple):
-    """A method held against another.
+    """A method compared with another.
 
     Attributes:
-        tested: that it is better: more accurate or nearer, and neither the opposite.
-        sign: 1 where a 95% interval tells it is better and none that it is worse, -1 for the opposite, else 0.
+        tested: the test that it is better: more accurate or nearer, and the opposite in neither.
+        sign: 1 where a 95% interval shows it is better and none that it is worse, -1 for the opposite, else 0.
         words: how it compares.
     """
 
@@ -50,9 +50,9 @@ class Compared(NamedTuple):
 
 
 def denoising_helps(groups: Groups) -> Finding:
-    """Decide whether the accuracy at x0_hat is above halfway from unguided to robust guidance, and above that at x_t.
+    """Decide whether accuracy at x0_hat is more than halfway from unguided to robust guidance, and higher than at x_t.
 
-    Not supported where it is below either.
+    Not supported where it is below either of these.
     """
     if not groups.at_x0 or not groups.at_xt or not groups.robust:
         return missing(f"robust guidance and non-robust guidance at {X_T} and at {X0_HAT}")
@@ -83,8 +83,8 @@ def denoising_helps(groups: Groups) -> Finding:
 def above_halfway(groups: Groups, outcome: Outcome) -> Measure | None:
     """Return by how much an accuracy exceeds the middle of unguided and robust guidance; None unless compared.
 
-    It is the mean of its differences from the two, whose ends are averaged, as if they depended on each other
-    entirely: that makes the interval too wide rather than too narrow. Without unguided samples the one is from chance.
+    It is the mean of its differences from the two. Their ends are averaged, as if the dependence were complete, so the
+    interval is too wide rather than too narrow. Without unguided samples, chance takes their place.
     """
     robust = groups.results.compare(outcome, best(groups.robust))
     free = None if groups.free is None else groups.results.compare(outcome, groups.free)
@@ -102,7 +102,7 @@ def above_halfway(groups: Groups, outcome: Outcome) -> Measure | None:
 def stabilizing_helps(groups: Groups) -> Finding:
     """Decide whether some stabilized method is better, in accuracy or distance, and worse in neither.
 
-    Not supported where every one is worse in one of them and better in neither.
+    Not supported where every such method is worse in one of them and better in neither.
     """
     if not groups.at_x0 or not groups.stabilized:
         return missing(f"non-robust guidance at {X0_HAT} with and without a stabilizer")
@@ -147,7 +147,7 @@ def compare(results: Results, found: Outcome, other: Outcome) -> Compared | None
 
 
 def distance_gain(groups: Groups, pair: Pair) -> Measure:
-    """Return the difference of a pair's distances in the run's first features, to be held against none."""
+    """Return the difference of a pair's distances in the run's first features, to be compared with 0."""
     column = conditional_distance(groups.results.run.metrics)
     value, other = pair.difference(column), pair.distances(column)[1].value
     return groups.measure(f"{column}_difference", value, 0.0, pair.n, pair.one, pair.other, scale=other)
@@ -179,7 +179,7 @@ def accuracy_is_high(groups: Groups) -> Finding:
 
 
 def guide_accuracy(groups: Groups, outcome: Outcome, share: Interval) -> Measure:
-    """Return the share that the guide itself calls the target; half of what it may miss would matter."""
+    """Return the share that the guide itself calls the target; a margin of half of the allowed misses would matter."""
     margin = (1 - HIGH_ACCURACY) / 2
 
     def needs(level: float) -> int:
@@ -200,8 +200,8 @@ def guide_accuracy(groups: Groups, outcome: Outcome, share: Interval) -> Measure
 def distance_is_near(groups: Groups) -> Finding:
     """Decide whether some stabilized method is at most one and a half times as far from real images as robust guidance.
 
-    Far is what a distance exceeds that of as many real test images by: what both share, which is mostly the bias of
-    few images, makes no two methods near. With several feature extractors it has to hold in each.
+    How far is measured by how much a distance exceeds that of as many real test images, so that what both share, mostly
+    the bias of few images, does not make two methods near. With several feature extractors it has to hold in each.
     """
     if not groups.stabilized or not groups.robust:
         return missing("stabilized non-robust and robust guidance")
@@ -232,9 +232,9 @@ def distance_is_near(groups: Groups) -> Finding:
 
 
 def excess_distance(groups: Groups, pair: Pair, column: str) -> Measure:
-    """Return by how much a distance exceeds what is still near to robust guidance's, both counted from real images'.
+    """Return by how much a distance exceeds what still counts as near robust guidance's, both relative to real images'.
 
-    What would matter is the way from there to a distance like robust guidance's.
+    The margin is the difference from there to a distance like robust guidance's.
     """
     strong = pair.distances(column)[1].value - float(pair.row[f"{column}_real"])
     value = pair.excess(column, NEAR_DISTANCE)
@@ -243,7 +243,7 @@ def excess_distance(groups: Groups, pair: Pair, column: str) -> Measure:
 
 
 def name_of(column: str) -> str:
-    """Return what a reader is told a column's distances are."""
+    """Return what the reader is told a column's distances are."""
     name = column.removesuffix("_conditional")
     return FEATURES.get(name, name)
 

@@ -18,7 +18,8 @@ from nonrobust_guidance.report.templates import say
 from nonrobust_guidance.report.wording import X0_HAT, percent, quantity
 
 KEPT = 0.8
-"""Diversity counts as kept from this share on: the paper gives no number; at a fifth less one would look twice."""
+"""Diversity counts as kept from this share on. The paper gives no number; a loss of a fifth would be worth a second
+look."""
 
 RESAMPLES = 500
 SIGNATURES = ("colour_shift", "none_share")
@@ -27,9 +28,9 @@ SIGNATURES = ("colour_shift", "none_share")
 def diversity_is_kept(groups: Groups) -> Finding:
     """Decide whether stabilized guidance keeps four fifths of the diversity of robust guidance and of real images.
 
-    Recall and coverage, in the run's first features, against those of robust guidance from as many samples and, where
-    the run has them, against those of as many real test images; and the spread of the factors that do not depend on
-    the class, against real test images. Supported where all are kept, not supported where any is not.
+    Recall and coverage, in the run's first features, are compared with those of robust guidance from as many samples
+    and, where the run has them, with those of as many real test images; the spread of the factors that do not depend on
+    the class is compared with real test images. Supported where all are kept, not supported where any is not.
     """
     if not groups.stabilized:
         return missing(f"stabilized non-robust guidance at {X0_HAT}")
@@ -51,7 +52,7 @@ def shares_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]
         if column not in metrics.columns or metrics[column].isna().any():
             continue
         name, own = column.split("_")[0], share_in(groups, found, column)
-        # Both shares rise with the number of samples, so they are held against as many.
+        # Both shares rise with the number of samples, so they are compared at equal numbers.
         if robust is not None and robust.cell_n == found.cell_n:
             other = share_in(groups, robust, column)
             words = say(SENTENCES, "share_beside_cell", name=name, own=own, other=other, cell=groups.name(robust))
@@ -74,7 +75,8 @@ def share_in(groups: Groups, outcome: Outcome, column: str) -> Interval:
 def spreads_kept(groups: Groups, found: Outcome) -> Iterator[tuple[Weighed, str]]:
     """Yield whether each factor's standard deviation is kept, and in words; nothing without known factors.
 
-    Of samples that the judge takes for the class, as it sees them, against real test images, as it sees those.
+    It is measured on samples that the judge takes for the class and compared with real test images, both as the judge
+    sees them.
     """
     table = groups.results.factors
     if table is None:
@@ -122,8 +124,8 @@ def degrades_without_stabilizing(groups: Groups) -> Finding:
     """Decide whether colours shift and samples degrade with the scale, and more so than with a stabilizer.
 
     For each unstabilized non-robust method and each signature: it grows from the smallest to the largest scale, and at
-    the largest is above that of the best stabilized method at its own largest scale, for a method's scales go from
-    too weak to too strong. Supported where both hold of some method's signature and the opposite of none.
+    the largest it is above that of the best stabilized method at its own largest scale (a method's scales go from too
+    weak to too strong). Supported where both hold for some method's signature and the opposite for none.
     """
     groups = groups.over_scales
     table = groups.results.signatures
@@ -154,7 +156,7 @@ def by_scale(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
 def compare_signature(
     groups: Groups, table: pd.DataFrame, scales: Sequence[Outcome], yardstick: Outcome, column: str
 ) -> tuple[Weighed, str] | None:
-    """Return whether a signature grows over the scales and ends above the yardstick's, and in words; None if absent."""
+    """Return whether a signature grows with scale and ends above the yardstick's, also in words; None if absent."""
     weakest, strongest = scales[0], scales[-1]
     first, last, other = (signature_of(groups, table, outcome, column) for outcome in (weakest, strongest, yardstick))
     if first is None or last is None or other is None:

@@ -23,16 +23,16 @@ def write_claims(run: Measured, results_folder: Path, output_csv: Path) -> None:
     """Decide the claims and write a row for each verdict.
 
     Raises:
-        UserError: if a table is missing or none.
+        UserError: if a table is missing or not a table.
     """
     table = pd.DataFrame(map(as_row, decide_claims(Results.read(run, results_folder))), columns=CLAIMS_FILE.columns)
-    # Counts are no floats, of which six digits are written, though what was not tested has none.
+    # Keep counts as integers although untested claims have none: of floats only six digits are written.
     table = table.astype(dict.fromkeys(("n", "seeds", "needed"), "Int64"))
     write_atomically(output_csv, lambda path: table.to_csv(path, index=False, float_format="%.6g"))
 
 
 def as_row(verdict: Verdict) -> dict[str, Any]:
-    """Return the row of a verdict; of a claim that was not tested it has no numbers."""
+    """Return the row of a verdict; it has no numbers if the claim was not tested."""
     row: dict[str, Any] = {"claim": verdict.number, "target": verdict.target, "verdict": verdict.decision}
     if verdict.tested is None:
         return row
@@ -43,9 +43,9 @@ def as_row(verdict: Verdict) -> dict[str, Any]:
 
 
 def claim_table(verdicts: Sequence[Verdict], evidence: Evidence | None = None) -> list[Row]:
-    """Return a row a claim: what decides it, the numbers of this run over all targets, and the verdict.
+    """Return a row for each claim: what decides it, the numbers of this run over all targets, and the verdict.
 
-    With the evidence of a published run, its verdict stands beside.
+    With the evidence of a published run, its verdict is shown beside this one's.
     """
     first = {verdict.number: verdict for verdict in reversed(verdicts)}
     rows = []
@@ -61,7 +61,7 @@ def beside(claim: int, verdict: Verdict, evidence: Evidence) -> Row:
 
 
 def verdict_table(verdicts: Sequence[Verdict]) -> list[Row]:
-    """Return a row a claim and target."""
+    """Return a row for each claim and target."""
     return [
         {"claim": f"{v.number}. {v.claim}", "target": v.target, "this run": v.evidence, "verdict": v.decision}
         for v in verdicts

@@ -1,4 +1,4 @@
-"""How a claim is decided: what was found for it and against it, in groups of outcomes, and the verdicts together.
+"""How claims are decided: the evidence for and against each, in groups of outcomes, and all verdicts together.
 
 A claim is supported or not supported only where its p-value, corrected for the other claims of its family, is small
 enough; else it is undecided at this n. The claims over all targets, which the answer counts, are one family, and those
@@ -27,11 +27,11 @@ SENTENCES = "claims/sentences.j2"
 SHARE_MARGIN = 0.05
 POINTS = f"{100 * SHARE_MARGIN:.0f} points"
 RELATIVE_MARGIN = 0.2
-"""What would matter: five points of a share, and a fifth of any other number that another one is held against."""
+"""Margins that matter: five points of a share, and a fifth of any other number that something is compared with."""
 
 
 class Finding(NamedTuple):
-    """What a claim's test came to, None where it was not tested, and the numbers with their intervals and n."""
+    """The result of a claim's test, None where it was not tested, and the numbers with their intervals and n."""
 
     tested: Weighed | None
     evidence: str
@@ -44,12 +44,13 @@ class Verdict(NamedTuple):
         number: of the claim.
         claim: in a sentence.
         test: what decides it, in a sentence.
-        target: a class, `ALL_TARGETS`, or what else the claim is about.
+        target: a class, `ALL_TARGETS`, or `ALL_IMAGES`.
         decision: supported, not supported, undecided at this n or not tested.
         evidence: the numbers in words.
         tested: the number that decides and its p-values; None where it was not tested.
         p_adjusted: two-sided, by Holm's procedure over the family of the verdict.
-        needed: the n in all that would tell a margin; None where it is decided, or not known.
+        needed: the total n that would decide it a margin away from the threshold; None where it is decided, or not
+            known.
     """
 
     number: int
@@ -64,7 +65,7 @@ class Verdict(NamedTuple):
 
 
 def decide_together(family: Sequence[Verdict]) -> list[Verdict]:
-    """Return the verdicts of a family with their decisions, which are all right with 95% (Holm 1979)."""
+    """Return the verdicts of a family with their decisions, which are all right with 95% probability (Holm 1979)."""
     tested = [verdict.tested for verdict in family if verdict.tested is not None]
     adjusted = iter(holm([found.p for found in tested]))
     level = 1 - (1 - LEVEL) / max(1, len(tested))
@@ -72,7 +73,7 @@ def decide_together(family: Sequence[Verdict]) -> list[Verdict]:
 
 
 def decide(verdict: Verdict, p_adjusted: float, level: float) -> Verdict:
-    """Return a verdict with its decision, and where it is undecided with the n that it would take."""
+    """Return a verdict with its decision and, where it is undecided, the n that it would take."""
     found = verdict.tested
     assert found is not None
     if p_adjusted <= 1 - LEVEL:
@@ -122,7 +123,7 @@ class Groups:
 
     @property
     def over_scales(self) -> Groups:
-        """The groups with every scale of a method in them: of the screening, where the scales were chosen there."""
+        """The groups with every scale of each method: those of the screening, if the scales were chosen there."""
         return self if self.results.screening is None else Groups(self.results.screening, self.target)
 
     def name(self, outcome: Outcome) -> str:
@@ -130,7 +131,7 @@ class Groups:
         return f"{self.labels[outcome.method.name]} at scale {outcome.scale:g}"
 
     def accuracy_gain(self, pair: Pair) -> Measure:
-        """Return the difference of a pair's held-out accuracies, to be held against none."""
+        """Return the difference of a pair's held-out accuracies, to be compared with 0."""
         value, strata = pair.difference("accuracy_heldout"), len(self.targets)
         share = max(pair.discordant(), SHARE_MARGIN)
 
@@ -143,7 +144,7 @@ class Groups:
     def measure(
         self, test: str, value: Interval, threshold: float, n: int, one: str, other: str = "", *, scale: float = 0.0
     ) -> Measure:
-        """Return a number of the samples that is held against a threshold.
+        """Return a number of the samples that is compared with a threshold.
 
         Args:
             test: the column.
@@ -151,8 +152,8 @@ class Groups:
             threshold: in its unit.
             n: samples.
             one: the method.
-            other: that it is compared with.
-            scale: a number a fifth of which would matter; 0 for a share, of which five points would.
+            other: the method that it is compared with.
+            scale: a difference of a fifth of it would matter; 0 for a share, where five points would.
         """
         measure = Measure(test, value, threshold, n, self.seeds, one, other)
         return measure.within(RELATIVE_MARGIN * abs(scale)) if scale else measure.within(SHARE_MARGIN, POINTS)
@@ -170,7 +171,7 @@ class Groups:
 
 
 def side(interval: Interval, threshold: float) -> int:
-    """Return 1 where the interval lies above the threshold, -1 where below, 0 where it holds it."""
+    """Return 1 where the interval lies above the threshold, -1 where below, 0 where it contains it."""
     return 1 if interval.low > threshold else -1 if interval.high < threshold else 0
 
 
@@ -181,5 +182,5 @@ def agreed(signs: Iterable[int]) -> int:
 
 
 def missing(*kinds: str) -> Finding:
-    """Return that a claim was not tested, and for want of what."""
+    """Return the finding that a claim was not tested, and what was missing."""
     return Finding(None, say(SENTENCES, "missing", kinds=kinds))

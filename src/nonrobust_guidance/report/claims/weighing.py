@@ -1,6 +1,6 @@
-"""What speaks for a claim and what against it, as two one-sided p-values, and how several tests make one.
+"""The evidence for and against a claim as two one-sided p-values, and how several tests combine into one.
 
-A p-value of several tests together holds whatever they owe to each other, as they share samples.
+A combined p-value holds however the tests depend on each other, because they share samples.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from nonrobust_guidance.metrics.statistics.needed import samples_to_tell
 from nonrobust_guidance.metrics.statistics.several import Side, p_value
 
 TELLING = (1 - LEVEL) / 2
-"""A one-sided p-value that tells by itself."""
+"""The one-sided p-value up to which a single test decides by itself."""
 
 
 class Measure(NamedTuple):
-    """A number that is held against a threshold.
+    """A number that is compared with a threshold.
 
     Attributes:
-        test: what it is, as a column of the tables names it.
+        test: what it is: the name of its column in the tables.
         value: the number with its 95% interval.
         threshold: in its unit.
-        n: samples, or pairs of them, that it is from.
-        seeds: of these samples.
+        n: the number of samples, or pairs of them, behind it.
+        seeds: the number of their seeds.
         one: the method or classifier that it is about.
         other: the one that it is compared with; empty if there is none.
-        margin: how far from the threshold would matter, for a reader.
-        needs: the n in all that would tell what lies a margin away in four of five runs, for a level of the interval;
-            None if no margin is said.
+        margin: which distance from the threshold would matter, in words for the reader.
+        needs: maps the interval's level to the total n at which a number a margin away would be decided in four of five
+            runs; None without a margin.
     """
 
     test: str
@@ -45,7 +45,7 @@ class Measure(NamedTuple):
     needs: Callable[[float], int | None] | None = None
 
     def within(self, margin: float, words: str = "") -> Measure:
-        """Return the number with a margin in its unit, above 0, that its interval is to tell."""
+        """Return the number with a margin in its unit, above 0, that its interval should resolve."""
         half, n = (self.value.high - self.value.low) / 2, self.n
         if not math.isfinite(half) or not margin > 0:
             return self
@@ -54,10 +54,10 @@ class Measure(NamedTuple):
 
 
 class Weighed(NamedTuple):
-    """What a claim's test came to.
+    """The result of a claim's test.
 
     Attributes:
-        supporting: p-value of what the claim says, one-sided: how easily the numbers come about where it is not so.
+        supporting: one-sided p-value of the claim: how easily the numbers would come about if it were not true.
         opposing: p-value of the opposite.
         measure: the number that decides, or comes nearest to.
     """
@@ -68,7 +68,7 @@ class Weighed(NamedTuple):
 
     @property
     def sign(self) -> int:
-        """1 where the numbers lean to the claim, -1 where away from it."""
+        """1 where the numbers lean toward the claim, -1 where they lean away from it."""
         return 1 if self.supporting <= self.opposing else -1
 
     @property
@@ -82,7 +82,7 @@ def above(measure: Measure, p: float | None = None) -> Weighed:
 
     Args:
         measure: the number.
-        p: two-sided, where it is known better than from the interval.
+        p: two-sided, where a better one than the interval's is known.
     """
     if p is None or math.isnan(p):
         supporting, opposing = (p_value(measure.value, measure.threshold, side) for side in (Side.ABOVE, Side.BELOW))
@@ -90,7 +90,7 @@ def above(measure: Measure, p: float | None = None) -> Weighed:
         supporting, opposing = p / 2, 1 - p / 2
         if measure.value.value < measure.threshold:
             supporting, opposing = opposing, supporting
-    # A number without an interval tells nothing.
+    # A number without an interval decides nothing.
     if math.isnan(supporting):
         return undecidable(measure)
     return Weighed(supporting, opposing, measure)
@@ -103,12 +103,12 @@ def below(measure: Measure, p: float | None = None) -> Weighed:
 
 
 def undecidable(measure: Measure) -> Weighed:
-    """Return what tells nothing either way."""
+    """Return a test that decides neither way."""
     return Weighed(1.0, 1.0, measure)
 
 
 def all_of(parts: Sequence[Weighed]) -> Weighed:
-    """Return the test of a claim that asks for all of its parts; one that is not so is enough against it."""
+    """Return the test of a claim that needs all of its parts; a single false one is enough against it."""
     supporting, opposing = max(part.supporting for part in parts), smallest([part.opposing for part in parts])
     choose = max if supporting <= opposing else min
     key: Callable[[Weighed], float] = _supporting if supporting <= opposing else _opposing
@@ -116,15 +116,15 @@ def all_of(parts: Sequence[Weighed]) -> Weighed:
 
 
 def any_of(parts: Sequence[Weighed]) -> Weighed:
-    """Return the test of a claim that one of its parts is enough for; against it, all have to be not so."""
+    """Return the test of a claim that needs any one of its parts; against it, all have to be false."""
     opposite = all_of([Weighed(part.opposing, part.supporting, part.measure) for part in parts])
     return Weighed(opposite.opposing, opposite.supporting, opposite.measure)
 
 
 def agreeing(parts: Sequence[Weighed]) -> Weighed:
-    """Return the test of a claim that one part is enough for, and one enough against, unless they contradict.
+    """Return the test of a claim for which one part is enough, and against which one is, unless they contradict.
 
-    Where some part tells one way by itself, no other decides the other way.
+    Where some part decides one way by itself, no other part can decide the other way.
     """
     supporting, opposing = (smallest([key(part) for part in parts]) for key in (_supporting, _opposing))
     if min(map(_opposing, parts)) <= TELLING:
@@ -135,9 +135,9 @@ def agreeing(parts: Sequence[Weighed]) -> Weighed:
 
 
 def most_of(parts: Sequence[Weighed], share: float) -> Weighed:
-    """Return the test of a claim that more than a share of its parts are so; against it, more than that are opposite.
+    """Return the test that more than a share of a claim's parts are true; against it, that more than that are opposite.
 
-    Of m p-values the k-th smallest times m - k + 1 says that k of the parts are so (Benjamini & Heller 2008).
+    Of m p-values, the k-th smallest times m - k + 1 is the p-value for at least k true parts (Benjamini & Heller 2008).
     """
     k, m = math.floor(share * len(parts)) + 1, len(parts)
     found = []
@@ -149,7 +149,7 @@ def most_of(parts: Sequence[Weighed], share: float) -> Weighed:
 
 
 def smallest(p_values: Sequence[float]) -> float:
-    """Return the p-value of the claim that at least one of several is so (Bonferroni)."""
+    """Return the p-value of the claim that at least one of several is true (Bonferroni)."""
     return min(1.0, len(p_values) * min(p_values))
 
 

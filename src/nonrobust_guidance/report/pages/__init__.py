@@ -1,6 +1,6 @@
 """The pages of the report: what each is about and reads. Each has a folder here and a notebook of the same name.
 
-The one list of them serves the workflow, which renders them, and the index, which links them.
+This one list is used by the workflow, which renders the pages, and by the index, which links them.
 """
 
 from __future__ import annotations
@@ -29,13 +29,12 @@ class Page(NamedTuple):
 
     Attributes:
         name: of the page, of its notebook and of its folder.
-        shows: what is on it, for a reader.
+        shows: what is on it, in words for the reader.
         reads: files of the run's results.
         samples: whether it shows samples.
-        configured: whether it depends on the configuration; else it does on what it reads alone.
-        asked_by: keys of the section ``report``, of which one has to say something for the run to have the page; empty
-            if every run has it.
-        verdicts: whether it shows those on the claims, beside the published ones that ``report.evidence`` names.
+        configured: whether it depends on the configuration; if not, it depends only on what it reads.
+        asked_by: keys of the section ``report``; the run has the page if one of them is set. Empty if every run has it.
+        verdicts: whether it shows the verdicts on the claims, beside the published ones that ``report.evidence`` names.
     """
 
     name: str
@@ -47,7 +46,7 @@ class Page(NamedTuple):
     verdicts: bool = False
 
     def settings(self, run: Settings) -> dict[str, Any]:
-        """Return what the page depends on beside what it reads."""
+        """Return what the page depends on besides what it reads."""
         return run.recorded() if self.configured else {}
 
 
@@ -89,10 +88,10 @@ PAGES = (
         configured=False,
     ),
 )
-"""In the order of a reader."""
+"""In reading order."""
 
 
 def pages_of(report: Report, run: object) -> dict[str, Page]:
-    """Return the pages of a run by name: those that are asked for, and whose tables the run has."""
+    """Return the pages of a run by name: those that the settings ask for, and whose tables the run has."""
     asked = [page for page in PAGES if not page.asked_by or any(getattr(report, key) for key in page.asked_by)]
     return {page.name: page for page in asked if all(file.belongs_to(run) for file in page.reads)}

@@ -14,7 +14,7 @@ from nonrobust_guidance.report.results import Results
 
 
 def draw_ablation(results: Results, base: str) -> Figure:
-    """Draw held-out accuracy and distance of each variant at its best scale, the base's as a dotted line."""
+    """Draw held-out accuracy and distance of each variant at its best scale, with the base's as a dotted line."""
     variants = variants_of(results.run, base)
     found = [best_of(results, variant.method) for variant in variants]
     figure, ((left, right),) = panels_of(1, 2, width=9.5, height=0.9 + 0.32 * len(variants), share=("none", "all"))
@@ -32,7 +32,7 @@ def draw_ablation(results: Results, base: str) -> Figure:
 
 
 def draw_dots(axes: Axes, values: list[Interval]) -> None:
-    """Draw intervals one under the other, the first in another colour and as a dotted line through all."""
+    """Draw intervals one below the other, the first in another colour and with a dotted line through all."""
     axes.axvline(values[0].value, color=REFERENCE, linestyle=DOTTED, linewidth=1.2, zorder=1)
     for place, value in enumerate(values):
         ends, colour = error_arms(np.array([value])), COLOURS[2] if place == 0 else COLOURS[0]

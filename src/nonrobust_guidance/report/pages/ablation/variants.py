@@ -37,10 +37,10 @@ class Parts(NamedTuple):
     settings: dict[str, Any]
     """By name; guidance, stabilizer and sampler by their labels."""
     arguments: dict[str, dict[str, Any]]
-    """Of guidance, stabilizer and sampler; those of the last two carry its name."""
+    """Arguments of guidance, stabilizer and sampler; those of the last two are prefixed with its name."""
 
     def differences(self, other: Parts) -> list[str]:
-        """Return the names of the settings in which they differ, and of the arguments of what they both have."""
+        """Return the names of differing settings, and of differing arguments where a setting is the same."""
         found = [key for key, value in self.settings.items() if value != other.settings[key]]
         for part, own in self.arguments.items():
             if part not in found:
@@ -49,7 +49,7 @@ class Parts(NamedTuple):
         return found
 
     def words(self, key: str) -> str:
-        """Return a setting or an argument as a reader is shown it."""
+        """Return a setting or an argument in words for the reader."""
         value = next(part[key] for part in (self.settings, *self.arguments.values()) if key in part)
         return AT.get(value, value) if key == "at" else "none" if value is None else str(value)
 
@@ -74,8 +74,8 @@ def parts_of(entry: Guided, chain: Chain) -> Parts:
 def variants_of(plan: Plan, base: str) -> list[Variant]:
     """Return the base, then every method that differs from it in one setting, in the order of the configuration.
 
-    A method with other stabilizers differs in that one setting, whatever their arguments are; so do one with another
-    guidance and one with another sampler.
+    A method with another stabilizer differs in that one setting, whatever the arguments are. The same goes for another
+    guidance and another sampler.
     """
     entries = plan.sampling.guided
     own, found = parts_of(entries[base], plan.sampling), [Variant(base, "", "")]
@@ -88,7 +88,7 @@ def variants_of(plan: Plan, base: str) -> list[Variant]:
 
 
 def ablation_table(results: Results, base: str) -> list[Row]:
-    """Return a row a variant: at its best scale, and held against the base at its own."""
+    """Return a row per variant: at its best scale, compared with the base at its own."""
     outcomes = {variant: best_of(results, variant.method) for variant in variants_of(results.run, base)}
     plain = next(iter(outcomes.values()))
     return [
@@ -106,7 +106,7 @@ def ablation_table(results: Results, base: str) -> list[Row]:
 
 
 def answer(results: Results, base: str) -> str:
-    """Return which changes of the base are told apart from it, and which way, in a sentence or two."""
+    """Return which changes of the base make a significant difference, and which way, in a sentence or two."""
     groups: dict[int, list[str]] = {1: [], -1: [], 0: []}
     labels, plain = method_labels(results.run), best_of(results, base)
     for variant in variants_of(results.run, base)[1:]:

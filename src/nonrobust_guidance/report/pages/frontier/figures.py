@@ -20,7 +20,7 @@ from nonrobust_guidance.report.palette import COLOURS, MARKERS, UNGUIDED, LineSt
 
 HALO = [withStroke(linewidth=2.5, foreground="white")]
 OFFSETS = ((0, 6), (0, -14), (7, -4), (-7, -4), (7, 6), (-7, 6), (7, -14), (-7, -14), (0, 17), (0, -25))
-"""Where a label may stand beside its point, in points, the best place first."""
+"""Offsets of a label from its point, in points, the best place first."""
 Measure = Callable[[Point], Interval]
 
 
@@ -50,7 +50,7 @@ COSTS: tuple[tuple[str, Measure], ...] = (
 
 
 def draw_frontier(frontier: Frontier) -> Figure:
-    """Draw accuracy and distance against seconds and passes: a line a family, a point a method, the front in black."""
+    """Draw accuracy and distance against seconds and passes: a line per family, a point per method, a black front."""
     figure, panels = panels_of(2, 2, width=11, height=4.1, share=("col", "row"))
     styles = styles_of(frontier.points)
     for row, axes_of_row in zip(ROWS, panels, strict=True):
@@ -78,7 +78,7 @@ def draw_frontier(frontier: Frontier) -> Figure:
     ]
     handles.append(Line2D([], [], color=REFERENCE, linewidth=1.3, label="Pareto front"))
     figure.legend(handles=handles, loc="outside lower center", ncols=3, **LEGEND)
-    figure.draw_without_rendering()  # so that labels know where the points are
+    figure.draw_without_rendering()  # so that the points' positions are known to the labels
     for row, axes_of_row in zip(ROWS, panels, strict=True):
         for (_, cost), axes in zip(COSTS, axes_of_row, strict=True):
             front = row.front(frontier.points, lambda point, cost=cost: cost(point).value)  # type: ignore[misc]
@@ -87,7 +87,7 @@ def draw_frontier(frontier: Frontier) -> Figure:
 
 
 def styles_of(points: Sequence[Point]) -> dict[str, LineStyle]:
-    """Return a style for each family: colours in turn, and other markers once they begin anew."""
+    """Return a style for each family: colours in turn, and other markers once the colours repeat."""
     families = dict.fromkeys(point.family for point in points if not point.outcome.method.unguided)
     styles = {
         family: LineStyle(in_maths(family), COLOURS[i % len(COLOURS)], MARKERS[(i + i // len(COLOURS)) % len(MARKERS)])
@@ -100,7 +100,7 @@ def styles_of(points: Sequence[Point]) -> dict[str, LineStyle]:
 def draw_points(
     axes: Axes, points: Sequence[Point], cost: Measure, quality: Measure, styles: dict[str, LineStyle]
 ) -> None:
-    """Draw what methods reach over what they cost, with intervals, a line a family in the order of its cost."""
+    """Draw what methods reach over what they cost, with intervals, and a line per family in the order of its cost."""
     axes.set_xscale("log")
     for family, style in styles.items():
         own = sorted((point for point in points if point.family == family), key=lambda point: cost(point).value)
@@ -142,5 +142,5 @@ def place_labels(
 
 
 def contains(outer: Bbox, inner: Bbox) -> bool:
-    """Return whether a box lies within another from left to right; it may stand out above and below."""
+    """Return whether a box lies within another from left to right; it may stick out above and below."""
     return bool(outer.x0 <= inner.x0 and inner.x1 <= outer.x1)

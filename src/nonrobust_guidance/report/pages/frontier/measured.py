@@ -27,9 +27,9 @@ class Point:
         sampler: such as ``ddpm``.
         outcome: at its best scale.
         seconds: for 64 images, the median over the rounds between the least and the most.
-        cpu_share: of these seconds, in which its process computed.
+        cpu_share: the share of these seconds in which its process computed.
         unet: images forward and back through the diffusion model, for one image drawn.
-        classifier: those through the classifier.
+        classifier: the same through the classifier.
         attempts: chains that an image takes.
     """
 
@@ -62,7 +62,7 @@ class Frontier:
         """Read what the methods cost.
 
         Raises:
-            UserError: if the table is missing or none, or lacks a method of the configuration.
+            UserError: if the table is missing or not a table, or lacks a method of the configuration.
         """
         path = results.folder / COST.name
         table = read_table(path, COST.columns)
@@ -92,7 +92,7 @@ class Frontier:
     def protocol(self) -> Point | None:
         """The paper's protocol: its stabilized guidance at x0_hat by a non-robust classifier, with the most steps.
 
-        Of several the best at its scale; None where the run has none.
+        If there are several, it is the best one at its best scale; None where the run has none.
         """
         paper = [
             point
@@ -107,7 +107,7 @@ class Frontier:
 
     @property
     def reference(self) -> Point:
-        """What others are timed against: the paper's protocol, or where there is none the dearest method."""
+        """What others are timed against: the paper's protocol, or without one the most expensive method."""
         return self.protocol or max(self.points, key=lambda point: point.seconds.value)
 
     def speed(self, point: Point) -> float:
@@ -115,11 +115,11 @@ class Frontier:
         return self.reference.seconds.value / point.seconds.value
 
     def affordable(self, share: float, *, robust: bool) -> Point | None:
-        """Return what to run within a share of the reference's time; None where nothing asked for a class is as cheap.
+        """Return what to run within a share of the reference's time; None where no method toward a class is that cheap.
 
-        A robust classifier is not everybody's, so methods with one and methods without are a choice each.
+        Not everybody has a robust classifier, so there is one choice among methods with it and one among those without.
 
-        Of the methods whose accuracy is not told apart from the highest one's, the one with the lowest distance.
+        Among the methods whose accuracy cannot be told apart from the highest, it is the one with the lowest distance.
         """
         limit = share * self.reference.seconds.value
         own = [p for p in self.points if not p.outcome.method.unguided and p.outcome.method.robust == robust]
@@ -134,19 +134,19 @@ class Frontier:
 
 
 def accuracy_front(points: Sequence[Point], cost: Callable[[Point], float]) -> list[Point]:
-    """Return the methods that are beaten by no other in accuracy at the same cost or less, the cheapest first."""
+    """Return the methods that no other beats in accuracy at the same cost or less, the cheapest first."""
     return front_of(points, cost, lambda point: point.outcome.accuracy.value)
 
 
 def distance_front(points: Sequence[Point], cost: Callable[[Point], float]) -> list[Point]:
-    """Return likewise those that no other is nearer to real images than."""
+    """Return, in the same way, the methods that no other beats in distance to real images."""
     return front_of(points, cost, lambda point: -point.outcome.distance.value)
 
 
 def front_of(points: Sequence[Point], cost: Callable[[Point], float], quality: Callable[[Point], float]) -> list[Point]:
-    """Return the Pareto front of a cost, the less the better, and a quality, the more the better.
+    """Return the Pareto front of a cost (less is better) and a quality (more is better).
 
-    The cheapest come first. Of equals in both the first one stays.
+    The cheapest come first. Of methods that are equal in both, the first one stays.
     """
     front: list[Point] = []
     for point in sorted(points, key=lambda point: (cost(point), -quality(point))):

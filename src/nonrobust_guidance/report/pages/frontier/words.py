@@ -11,11 +11,11 @@ SENTENCES = "pages/frontier/sentences.j2"
 BUDGETS = {"a fortieth": 1 / 40, "a sixteenth": 1 / 16, "all": 1.0}
 """Shares of the reference's time, in words."""
 QUIET = 0.9
-"""Where a process computed less than this share of its seconds, others had the processor for the rest."""
+"""If a process computed for less than this share of its seconds, others had the processor for the rest."""
 
 
 def advice(frontier: Frontier, *, robust: bool) -> str:
-    """Return in a sentence what to run for each budget, with a robust classifier or without; empty if none is so."""
+    """Return what to run for each budget, with or without a robust classifier; empty if there are no such methods."""
     if not any(p.outcome.method.robust == robust and not p.outcome.method.unguided for p in frontier.points):
         return ""
     parts: list[tuple[list[str], str]] = []
@@ -60,13 +60,13 @@ def measuring(frontier: Frontier) -> str:
 
 
 def row_is_single(frontier: Frontier) -> bool:
-    """Return whether one thread of a CPU computed, so that its time should be all of the seconds."""
+    """Return whether a single CPU thread computed, so that its CPU time should equal the seconds."""
     row = frontier.table.iloc[0]
     return bool(row["device"] == "cpu" and row["threads"] == 1)
 
 
 def frontier_table(frontier: Frontier) -> list[Row]:
-    """Return a row a method, the cheapest first."""
+    """Return a row per method, the cheapest first."""
     ahead = {"accuracy": accuracy_front, "distance": distance_front}
     fronts = {word: front(frontier.points, lambda point: point.seconds.value) for word, front in ahead.items()}
     return [
@@ -97,18 +97,18 @@ def seconds_of(point: Point) -> str:
 
 
 def plain(seconds: float) -> str:
-    """Return seconds in three figures."""
+    """Return seconds to three figures."""
     return f"{seconds:.{decimals_of(seconds)}f}"
 
 
 def passes_of(passes: tuple[float, float]) -> str:
-    """Return forward and backward passes, such as ``32 + 31``; whole but in rejection."""
+    """Return forward and backward passes, such as ``32 + 31``; whole numbers except in rejection."""
     forward, back = (f"{one:.4g}" for one in passes)
     return f"{forward} + {back}"
 
 
 def name_of(point: Point) -> str:
-    """Return a method as a sentence calls it."""
+    """Return a method's name in a sentence."""
     return f"{point.name} ({point.family})"
 
 

@@ -16,7 +16,7 @@ from nonrobust_guidance.report.pages.gradients.measured import Gradients
 from nonrobust_guidance.report.palette import MARKERS, UNGUIDED, LineStyle, method_colours, method_markers
 from nonrobust_guidance.report.wording import AT, method_labels, stabilizer_labels
 
-# Below it a classifier is certain up to rounding, and its gradient is as good as zero.
+# Below this a classifier is certain up to rounding, and its gradient is practically zero.
 SMALLEST_RATIO = 1e-6
 FORWARD = "noise level t, from clean to noise alone"
 REVERSE = "noise level t, in the order of sampling: from noise to the image"
@@ -50,7 +50,7 @@ def logit_quotients(gradients: Gradients) -> Figure:
 
 
 def gradient_changes(gradients: Gradients, column: str) -> Figure:
-    """Draw how gradients change along the forward process, a line a stabilizer, a panel a classifier and input.
+    """Draw how gradients change along the forward process: a line per stabilizer, a panel per classifier and input.
 
     Args:
         gradients: of the run.
@@ -98,7 +98,7 @@ def norms(gradients: Gradients) -> Figure:
 
 
 def survivals(gradients: Gradients) -> Figure:
-    """Draw the share of the shift that survives along guided sampling, had the raw gradients shifted, and as it was."""
+    """Draw how much of the shift survives along guided sampling: if the raw gradients had shifted x, and as it was."""
     names = {"survival_raw": "if the raw gradients shifted", "survival": "what shifted"}
     figure, panels = along_sampling(gradients, names)
     panels[0].set(ylabel="share of the shift that survives", ylim=(0, 1.04))
@@ -107,7 +107,7 @@ def survivals(gradients: Gradients) -> Figure:
 
 
 def along_sampling(gradients: Gradients, columns: dict[str, str]) -> tuple[Figure, list[Axes]]:
-    """Draw columns of the trajectories over the noise level: a line a guided method, a panel a column and its title."""
+    """Draw columns of the trajectories over the noise level: a line per guided method, a titled panel per column."""
     figure, (panels,) = panels_of(1, len(columns), width=10.4, height=3.5)
     styles = method_styles(gradients)
     for axes, (column, title) in zip(panels, columns.items(), strict=True):

@@ -1,4 +1,4 @@
-"""What a run measured of its gradients, as a report reads it, and summed up for one method or one classifier."""
+"""What a run measured of its gradients, as the report reads it, summarized per method and per classifier."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from nonrobust_guidance.report.results import read_table
 
 
 class FollowedMethod(NamedTuple):
-    """What became of the gradients of a method along its sampling."""
+    """How the gradients of a method behave along its sampling."""
 
     method: Method
     rows: pd.DataFrame
-    """Of the table, in the order of the steps."""
+    """Rows of the table, in the order of the steps."""
     cosine: Interval
-    """Between successive raw gradients, mean over the steps."""
+    """Cosine between successive raw gradients, mean over the steps."""
     cosine_stabilized: Interval
     survival_raw: Interval
     """At the end of the chain."""
@@ -37,9 +37,9 @@ class Change(NamedTuple):
     classifier: str
     at: str
     stabilizer: str
-    """As in the table; empty for the raw gradient."""
+    """Its name as in the table; empty for the raw gradient."""
     rows: pd.DataFrame
-    """Of the table, from the cleanest level on."""
+    """Rows of the table, from the cleanest level on."""
     relative: Interval
     """Relative change, mean over the levels."""
 
@@ -58,7 +58,7 @@ class Gradients:
         """Read noise_accuracy.csv, sensitivity.csv and, if the run guides at all, trajectories.csv.
 
         Raises:
-            UserError: if one is missing, or no such table.
+            UserError: if one is missing, or is not such a table.
         """
         noise = read_table(folder / NOISE_ACCURACY.name, NOISE_ACCURACY.columns)
         sensitivity = read_table(folder / SENSITIVITY.name, SENSITIVITY.columns)
@@ -73,13 +73,13 @@ class Gradients:
 
     @cached_property
     def followed(self) -> list[FollowedMethod]:
-        """Each guided method's, in the order of the configuration; not of one whose interval holds no step."""
+        """Each guided method, in the order of the configuration, without those whose interval contains no step."""
         followed = [self._follow(method) for method in self.methods if method.guided]
         return [one for one in followed if len(one.rows)]
 
     @cached_property
     def changes(self) -> list[Change]:
-        """Of the gradients, for each classifier, input and stabilizer, in the order of the table."""
+        """The changes for each classifier, input and stabilizer, in the order of the table."""
         table = self.sensitivity[self.sensitivity["quantity"] == "gradient"]
         found = []
         for key, group in table.groupby(["classifier", "at", "stabilizer"], sort=False):
@@ -89,7 +89,7 @@ class Gradients:
         return found
 
     def raw_of(self, change: Change) -> Change:
-        """Return what the change is without its stabilizer."""
+        """Return the same change without its stabilizer."""
         return next(c for c in self.changes if (c.classifier, c.at, c.stabilizer) == (change.classifier, change.at, ""))
 
     def _follow(self, method: Method) -> FollowedMethod:
@@ -113,7 +113,7 @@ def average(rows: pd.DataFrame, column: str) -> Interval:
 
 
 def last(rows: pd.DataFrame, column: str) -> Interval:
-    """Return a column's last number with its interval; NaN of no rows."""
+    """Return a column's last number with its interval; NaN without rows."""
     return Interval(*(float(rows[f"{column}{end}"].iloc[-1]) if len(rows) else math.nan for end in ENDS))
 
 

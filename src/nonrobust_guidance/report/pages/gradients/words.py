@@ -1,4 +1,4 @@
-"""What a run says of its gradients, in words and rows of text that are computed from the numbers."""
+"""What a run shows about its gradients, in words and rows of text computed from the numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def answer(gradients: Gradients) -> list[str]:
 
 
 def under_noise(gradients: Gradients) -> str:
-    """Return who is right at the noise level that tells the classifiers apart most."""
+    """Return which classifiers are right at the noise level where they differ most."""
     table = gradients.noise
     spread = table.groupby("t")["accuracy"].agg(lambda shares: shares.max() - shares.min())
     level = spread.idxmax()
@@ -71,12 +71,12 @@ def along_sampling(gradients: Gradients) -> str:
 
 
 def left(survival: Interval) -> str:
-    """Return which share of the shifts is left; nothing of a method whose shifts are no multiples of its gradients."""
+    """Return which share of the shifts is left; empty for a method whose shifts are not multiples of its gradients."""
     return "" if math.isnan(survival.value) else f" and {percent(survival)}"
 
 
 def followed_table(gradients: Gradients) -> list[Row]:
-    """Return a row a guided method: how much its gradients turn, and what is left of their shifts."""
+    """Return a row per guided method: how much its gradients turn, and how much of their shifts is left."""
     labels, rows = method_labels(gradients.run), []
     for one in gradients.followed:
         row = {"method": labels[one.method.name], "scale": f"{one.rows['scale'].iloc[0]:g}"}
@@ -91,7 +91,7 @@ def followed_table(gradients: Gradients) -> list[Row]:
 
 
 def change_table(gradients: Gradients) -> list[Row]:
-    """Return a row a classifier, input and stabilizer: how much its gradients change along the forward process."""
+    """Return a row per classifier, input and stabilizer: how much its gradients change along the forward process."""
     labels, rows = stabilizer_labels(gradients.run), []
     for change in gradients.changes:
         row = {
@@ -110,7 +110,7 @@ def change_table(gradients: Gradients) -> list[Row]:
 
 
 def quotient_table(gradients: Gradients) -> list[Row]:
-    """Return a row a level, classifier, input and quantity: the quotient of the paper, as it is in the table."""
+    """Return a row per level, classifier, input and quantity: the quotient of the paper, as it is in the table."""
     labels, rows = stabilizer_labels(gradients.run), []
     for row in gradients.sensitivity.to_dict("records"):
         name = "logits" if row["quantity"] == "logits" else f"gradient, {labels.get(row['stabilizer'], 'raw')}"
@@ -122,7 +122,7 @@ def quotient_table(gradients: Gradients) -> list[Row]:
 
 
 def noise_table(gradients: Gradients) -> list[Row]:
-    """Return a row a level, classifier and input: accuracy, and probability of the right class."""
+    """Return a row per level, classifier and input: accuracy, and probability of the right class."""
     return [
         {
             "t": f"{row['t']:.0f}",
@@ -139,7 +139,7 @@ def noise_table(gradients: Gradients) -> list[Row]:
 
 
 def what_was_run(gradients: Gradients) -> list[Row]:
-    """Return a row a fact: the models, and for each of the three questions how many images, levels and seeds."""
+    """Return a row per fact: the models, and for each of the three questions how many images, levels and seeds."""
     run, followed = gradients.run, gradients.followed
     diffusion, schedule = run.diffusion, run.diffusion.schedule
     noise, sensitivity = gradients.noise, gradients.sensitivity
@@ -174,7 +174,7 @@ def interval_in_row(row: Mapping[Hashable, Any], column: str) -> Interval:
 
 
 def unbroken(text: str) -> str:
-    """Return a text that stays in one line."""
+    """Return a text that stays on one line."""
     return text.replace(" ", "\N{NO-BREAK SPACE}")
 
 

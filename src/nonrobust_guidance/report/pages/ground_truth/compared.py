@@ -23,9 +23,9 @@ from nonrobust_guidance.report.pages.ground_truth.measured import (
 from nonrobust_guidance.report.wording import X0_HAT, X_T
 
 DELIVERS = 0.95
-"""Share of samples of the class from which on a scale counts."""
+"""A scale counts from this share of samples of the target class on."""
 TOLERANCE = 0.1
-"""How far variance kept may be from 1, of the whole class and within components, for a method to be trusted."""
+"""How far the variance kept, of the whole class and within components, may be from 1 for a method to be trusted."""
 REJECTION = "rejection"
 PLAIN = {
     ROBUST: f"robust at {X_T}",
@@ -53,7 +53,7 @@ MAIN_SAMPLER = "sde-dpmsolver++"
 
 
 class Trial(NamedTuple):
-    """What a method came to, at one scale, with one sampler."""
+    """The result of a method at one scale with one sampler."""
 
     method: str
     sampler: str
@@ -71,17 +71,17 @@ class Trial(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What the method is called."""
+        """The name of the method in words."""
         return label_of(self.method)
 
     @property
     def delivers(self) -> bool:
-        """Whether enough samples are of the class asked for."""
+        """Whether enough samples are of the target class."""
         return self.class_share.value >= DELIVERS
 
     @property
     def keeps_variance(self) -> bool:
-        """Whether the class and its components are as wide as they should be, to within the tolerance."""
+        """Whether the class and its components are as wide as they should be, within the tolerance."""
         return all(abs(kept.value - 1.0) <= TOLERANCE for kept in (self.variance_kept, self.variance_within))
 
     @property
@@ -131,16 +131,16 @@ class Compared:
         return [trial for trial in found if math.isnan(trial.trust_radius) != trust]
 
     def best(self, method: str, *, trust: bool = False, sampler: str = MAIN_SAMPLER) -> Trial:
-        """Return the closest of a method's trials that deliver the class, or the one that does so most often."""
+        """Return the closest of a method's trials that deliver the class; if none does, that with the largest share."""
         return best_of(self.of(method, trust=trust, sampler=sampler))
 
     def keeps_elsewhere(self, method: str) -> bool:
-        """Return whether a method is trusted without a trust region at some scale, and not at its best."""
+        """Return whether a method is trusted without a trust region at some scale, but not at its best one."""
         return any(trial.trusted for trial in self.of(method)) and not self.best(method).trusted
 
 
 def best_of(trials: Sequence[Trial]) -> Trial:
-    """Return the closest trial that delivers the class, or where none does, the one that does so most often."""
+    """Return the closest trial that delivers the class, or if none does, the one with the largest share."""
     by_class = max(trials, key=lambda trial: trial.class_share.value)
     found = [trial for trial in trials if trial.delivers]
     return min(found, key=lambda trial: trial.distance.value, default=by_class)
@@ -165,7 +165,7 @@ def trial_of(key: tuple[object, ...], rows: pd.DataFrame) -> Trial:
 
 
 def label_of(method: str) -> str:
-    """Return what a method is called, such as ``LGD + EMA 0.9``."""
+    """Return a method's name in words, such as ``LGD + EMA 0.9``."""
     for ending, stabilizer in _STABILIZERS.items():
         if method.endswith(ending):
             return label_of(method.removesuffix(ending)) + stabilizer
@@ -173,5 +173,5 @@ def label_of(method: str) -> str:
 
 
 def compared(mixtures: Sequence[Mixture]) -> Compared:
-    """Return the comparison, which is on one of the mixtures."""
+    """Return the comparison, which uses one of the mixtures."""
     return Compared(next(m for m in mixtures if (m.table["levels"] == "log_snr").any()))

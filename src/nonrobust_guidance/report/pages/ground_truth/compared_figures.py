@@ -1,4 +1,4 @@
-"""The chart of the comparison: what variance every method keeps for how much of the class."""
+"""The chart of the comparison: how much variance every method keeps at which share of the class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _OWN_COLOURS = {
     "dps": ("#6BB7E0", "s"), "lgd": ("#117733", "^"), "freedom": ("#44AA99", "v"), "mpgd": ("#AA4499", "P"),
     "dsg": ("#661100", "h"), "ugd": ("#DD7733", "<"), "tfg": ("#222222", ">"),
 }  # fmt: skip
-"""Of the methods that are on no other page; those of the paper have the colours that they have there."""
+"""Colours of the methods that are on no other page; those of the paper have the same colours as there."""
 _STYLES = {
     name: LineStyle(label, *(STYLES[name][1:] if name in STYLES else _OWN_COLOURS[name]))
     for name, label in PLAIN.items()
@@ -38,7 +38,7 @@ _ROWS = {"variance_kept": "variance kept, whole class", "variance_within": "vari
 def variance_over_class_share(compared: Compared) -> Figure:
     """Draw the variance that each method keeps over the class share along its scale, with and without a trust region.
 
-    Stabilizers are left out: a line a method is as many as can be told apart.
+    Stabilizers are left out: more than one line per method could not be told apart.
     """
     figure, panels = panels_of(2, 2, width=10, height=3.4)
     for (row, column), (quantity, trust) in zip(

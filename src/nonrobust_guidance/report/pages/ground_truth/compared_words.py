@@ -1,4 +1,4 @@
-"""What came out of the comparison of every method, stabilizer and sampler, in words computed from the numbers."""
+"""The results of the comparison of every method, stabilizer and sampler, in words computed from the numbers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from nonrobust_guidance.report.wording import percent
 
 
 def verdicts(compared: Compared) -> list[str]:
-    """Return which methods can be trusted with variety: as they are, only with a trust region, and not."""
+    """Return which methods can be trusted with variety: as they are, only with a trust region, or not at all."""
     alone = [method for method in compared.methods if compared.best(method).trusted]
     others = [method for method in compared.methods if method not in alone]
     bounded = [method for method in others if compared.best(method, trust=True).trusted]
@@ -40,7 +40,7 @@ def verdicts(compared: Compared) -> list[str]:
 
 
 def untrusted(compared: Compared, methods: Sequence[str]) -> list[str]:
-    """Return what these methods miss at their best scales: the class, variance, or only focus."""
+    """Return what these methods lack at their best scales: the class, variance, or only focus."""
     few, shrunk, blurred = [], [], []
     for method in methods:
         found = [trial for trust in (False, True) if (trial := compared.best(method, trust=trust)).delivers]
@@ -69,7 +69,7 @@ def levels(compared: Compared) -> str:
 
 
 def samplers(compared: Compared) -> list[str]:
-    """Return the sampler that each method comes closest with, at its best scale, and what hangs on the sampler."""
+    """Return the sampler with which each method comes closest, at its best scale, and what depends on the sampler."""
     sentences, mixed = [], []
     for method in compared.with_every_sampler:
         trials = [compared.best(method, sampler=name) for name in SAMPLERS]
@@ -82,7 +82,7 @@ def samplers(compared: Compared) -> list[str]:
 
 
 def best_table(compared: Compared, *, stabilized: bool) -> list[dict[str, str]]:
-    """Return a row a method at its best scale, without and with a trust region; with a stabilizer, or without one.
+    """Return a row per method at its best scale, without and with a trust region; with a stabilizer, or without one.
 
     The methods without a stabilizer come after the unguided chain and rejection.
     """
@@ -94,7 +94,7 @@ def best_table(compared: Compared, *, stabilized: bool) -> list[dict[str, str]]:
 
 
 def sampler_table(compared: Compared) -> list[dict[str, str]]:
-    """Return a row a sampler and method, at its best scale without a trust region."""
+    """Return a row per sampler and method, at its best scale without a trust region."""
     return [
         {"sampler": SAMPLERS[name], "steps": str(trial.steps)} | without(trial_row(trial), "r", "passes")
         for name in SAMPLERS
@@ -104,7 +104,7 @@ def sampler_table(compared: Compared) -> list[dict[str, str]]:
 
 
 def all_trials(compared: Compared) -> list[dict[str, str]]:
-    """Return a row a trial."""
+    """Return a row per trial."""
     return [{"sampler": SAMPLERS[trial.sampler]} | trial_row(trial) for trial in compared.trials]
 
 
@@ -128,5 +128,5 @@ def without(row: dict[str, str], *columns: str) -> dict[str, str]:
 
 
 def labels(methods: Iterable[str]) -> list[str]:
-    """Return what methods are called."""
+    """Return the names of methods in words."""
     return [label_of(method) for method in methods]

@@ -31,7 +31,7 @@ PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 
 
 def clouds(mixture: Mixture, *, delivering: bool = False) -> Figure:
-    """Draw the exact conditional beside the samples of every method, at its best scale or at one that delivers."""
+    """Draw the exact conditional beside each method's samples, at its best scale or at one that delivers the class."""
     figure, rows = panels_of(2, 5, width=10, height=2.35)
     panels = [axes for row in rows for axes in row]
     exact = mixture.array("exact_samples")
@@ -65,7 +65,7 @@ def draw_cloud(axes: Axes, mixture: Mixture, points: NDArray[np.float64], colour
 
 
 def draw_components(axes: Axes, mixture: Mixture) -> None:
-    """Draw the components as circles, those of the class asked for dark."""
+    """Draw the components as circles, those of the target class dark."""
     angle = np.linspace(0, 2 * np.pi, 90)
     means, deviations, asked_for = (mixture.array(name) for name in ("means", "deviations", "asked_for"))
     for mean, deviation, own in zip(means, deviations, asked_for, strict=True):
@@ -84,12 +84,12 @@ def finish_plane(axes: Axes, title: str, note: str) -> None:
 
 
 def note_of(distance: Interval) -> str:
-    """Return a distance for a panel."""
+    """Return the text of a distance for a panel."""
     return f"distance {distance.value:.3f}"
 
 
 def distance_over_scale(mixtures: Sequence[Mixture]) -> Figure:
-    """Draw the distance to the exact conditional over the scale, a line a method, a panel a mixture."""
+    """Draw the distance to the exact conditional over the scale: a line per method, a panel per mixture."""
     figure, (panels,) = panels_of(1, len(mixtures), width=10, height=3.6)
     for axes, mixture in zip(panels, mixtures, strict=True):
         axes.axhspan(mixture.floor.low, mixture.floor.high, color="#e6e6ee", zorder=0, linewidth=0)
@@ -119,7 +119,7 @@ def distance_over_scale(mixtures: Sequence[Mixture]) -> Figure:
 
 
 def accuracy_under_noise(mixtures: Sequence[Mixture]) -> Figure:
-    """Draw how often each posterior names the right class over the noise level, a panel a mixture."""
+    """Draw how often each posterior names the right class over the noise level, a panel per mixture."""
     figure, (panels,) = panels_of(1, len(mixtures), width=10, height=3.2)
     for axes, mixture in zip(panels, mixtures, strict=True):
         for reading, label in READINGS.items():

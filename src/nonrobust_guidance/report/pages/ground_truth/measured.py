@@ -19,14 +19,14 @@ from nonrobust_guidance.report.results import read_table
 from nonrobust_guidance.report.wording import X0_HAT, X_T
 
 DELIVERS = 0.9
-"""Share of samples of the class from which on a method is said to deliver it."""
+"""A method delivers the class from this share of samples of it on."""
 EXACT_SAMPLES = "exact_samples"
 READINGS = {
     "exact": f"exact, told the noise, at {X_T}",
     "xt": f"clean-time, at {X_T}",
     "x0": f"clean-time, at {X0_HAT}",
 }
-"""Each posterior at each input that it is shown, and what a reader is told it is."""
+"""Each posterior at each input that it sees, and what the reader is told it is."""
 _INPUTS = {("exact", "xt"): "exact", ("clean_time", "xt"): "xt", ("clean_time", "x0"): "x0"}
 
 
@@ -58,24 +58,24 @@ STYLE_OF_READING = {"exact": STYLES[ROBUST], "xt": STYLES[AT_XT], "x0": STYLES[A
 
 
 class Outcome(NamedTuple):
-    """What a method at a scale came to."""
+    """The result of a method at a scale."""
 
     method: str
     scale: float
     distance: Interval
     """Energy distance to the exact conditional."""
     class_share: Interval
-    """Share whose exact class is the one asked for."""
+    """Share whose exact class is the target."""
     fullest_share: float
-    """Largest share of one component among the samples of the class asked for."""
+    """Largest share of one component among the samples of the target class."""
     variance_kept: Interval
-    """Trace of the covariance of the samples of the class asked for, over the exact one's."""
+    """Trace of the covariance of the samples of the target class, over the exact one's."""
     variance_within: Interval
     """The same within components."""
 
     @property
     def style(self) -> LineStyle:
-        """What the method is called, and how it is drawn."""
+        """The method's name in words, and how it is drawn."""
         return STYLES[self.method]
 
 
@@ -90,7 +90,7 @@ class Accuracy(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
-    """All that was measured on one mixture: its rows of the table, and the arrays, whose names begin with its own."""
+    """All that was measured on one mixture: its rows of the table, and the arrays whose names begin with its name."""
 
     name: str
     table: pd.DataFrame
@@ -116,7 +116,7 @@ class Mixture:
 
     @cached_property
     def floor(self) -> Interval:
-        """Distance of as many exact samples, and the range in which 95% of them come to lie."""
+        """Distance of as many exact samples, and the range that holds 95% of such distances."""
         return number_of(self.table[self.table["method"] == EXACT_SAMPLES], "distance")
 
     @cached_property
@@ -156,7 +156,7 @@ class Mixture:
         )
 
     def points(self, outcome: Outcome) -> NDArray[np.float64]:
-        """Return samples of an outcome, those that are drawn (N, 2)."""
+        """Return the samples of an outcome that are drawn (N, 2)."""
         return self.array(f"{outcome.method}_{outcome.scale:g}")
 
     def array(self, name: str) -> NDArray[np.float64]:
@@ -172,14 +172,14 @@ class Mixture:
         return min(self.of(*methods), key=lambda outcome: outcome.distance.value)
 
     def delivering(self, method: str) -> Outcome:
-        """Return the closest of the method's outcomes that deliver the class, or the one that does so most often."""
+        """Return the method's closest outcome that delivers the class; if none does, that with the largest share."""
         found = [outcome for outcome in self.of(method) if outcome.class_share.value >= DELIVERS]
         by_class = max(self.of(method), key=lambda outcome: outcome.class_share.value)
         return min(found, key=lambda outcome: outcome.distance.value, default=by_class)
 
 
 def read_mixtures(folder: Path) -> list[Mixture]:
-    """Read ground_truth.csv and ground_truth.npz of a results folder, a mixture after the other.
+    """Read ground_truth.csv and ground_truth.npz of a results folder, one mixture after the other.
 
     Raises:
         UserError: if one is missing, or not what measure-ground-truth writes.

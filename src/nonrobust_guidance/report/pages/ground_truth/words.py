@@ -1,4 +1,4 @@
-"""What came out where the right answer is known, in words computed from the numbers."""
+"""The results where the right answer is known, in words computed from the numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SENTENCES = "pages/ground_truth/sentences.j2"
 
 
 def answer(mixture: Mixture) -> str:
-    """Return what came out on one mixture, in a paragraph."""
+    """Return the results on one mixture, in a paragraph."""
     at_xt, at_x0, stabilized = (mixture.best(*methods) for methods in ((AT_XT,), (AT_X0,), STABILIZED))
     found = {
         "for the robust posterior": mixture.best(ROBUST),
@@ -55,7 +55,7 @@ def answer(mixture: Mixture) -> str:
 
 
 def question_table(mixtures: Sequence[Mixture]) -> list[dict[str, str]]:
-    """Return a row a question, a column a mixture: the answer and the two distances it rests on."""
+    """Return a row per question and a column per mixture: the answer and the two distances it rests on."""
     rows = []
     for question, (methods, others) in QUESTIONS.items():
         row = {"question": question}
@@ -74,23 +74,23 @@ def question_table(mixtures: Sequence[Mixture]) -> list[dict[str, str]]:
 
 
 def stabilizer_of(outcome: Outcome) -> str:
-    """Return what an outcome's stabilizer is called."""
+    """Return the name of an outcome's stabilizer in words."""
     return outcome.style.label.rpartition("+ ")[2]
 
 
 def closer(found: Outcome, other: Outcome) -> int:
-    """Return 1 where an outcome is closer to the exact conditional than another, -1 where farther, 0 where neither."""
+    """Return 1 where an outcome is closer to the exact conditional than another, -1 where it is farther, else 0."""
     apart = difference(found.distance, other.distance)
     return 1 if apart.high < 0 else -1 if apart.low > 0 else 0
 
 
 def best_table(mixture: Mixture) -> list[dict[str, str]]:
-    """Return a row a method, at its best scale."""
+    """Return a row per method, at its best scale."""
     return [outcome_row(mixture.best(method)) for method in STYLES]
 
 
 def all_outcomes(mixture: Mixture) -> list[dict[str, str]]:
-    """Return a row a method and scale."""
+    """Return a row per method and scale."""
     return [outcome_row(outcome) for outcome in mixture.outcomes]
 
 
@@ -108,7 +108,7 @@ def outcome_row(outcome: Outcome) -> dict[str, str]:
 
 
 def under_noise(mixtures: Sequence[Mixture]) -> str:
-    """Return how far the posteriors are apart where that at x_t is furthest behind."""
+    """Return how far apart the posteriors are where the one at x_t is furthest behind."""
     sentences = []
     for mixture in mixtures:
         here = {a.reading: a for a in mixture.under_noise if a.t == mixture.telling_level}

@@ -1,4 +1,4 @@
-"""The page that opens a run: what was asked, what was run, what came out, and where the rest is."""
+"""The first page of a run's report: what was asked, what was run, the results, and where the rest is."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ CONTENTS = (
 
 
 def render_index(run: Reported, results_folder: Path, output_html: Path) -> None:
-    """Write the page that opens a run, for who has not read the paper.
+    """Write the first page of a run's report, for readers who have not read the paper.
 
-    It links the other pages beside it and, relative to itself, the files of the results folder; it needs none of them.
+    It has relative links to the other pages beside it and to the files of the results folder, but needs none of them.
 
     Raises:
-        UserError: if a table or a file of samples is missing or none.
+        UserError: if a table or a file of samples is missing or not such a file.
     """
     results = Results.read(run, results_folder)
     verdicts = decide_claims(results)
@@ -71,7 +71,7 @@ def by_claim(verdicts: Iterable[Verdict]) -> list[list[Verdict]]:
 
 
 def counts_of(results: Results) -> dict[str, Any]:
-    """Return the names and the numbers that say what was run."""
+    """Return the names and numbers that describe what was run."""
     run, sampling = results.run, results.run.sampling
     return {
         "run": run.run,
@@ -93,7 +93,7 @@ def counts_of(results: Results) -> dict[str, Any]:
 
 
 def files_of(results_folder: Path, output_html: Path) -> list[Path]:
-    """Return the pages beside this one and the files of the results folder that are there, in the order of a reader."""
+    """Return the existing pages beside this one and files of the results folder, in reading order."""
     beside = [page for page in sorted(output_html.parent.glob("*.html")) if page.name != output_html.name]
     rank = {name: place for place, name in enumerate(CONTENTS)}
     pages = sorted(beside, key=lambda page: rank.get(page.name, len(rank)))
@@ -102,6 +102,6 @@ def files_of(results_folder: Path, output_html: Path) -> list[Path]:
 
 
 def link_to(file: Path, folder: Path) -> dict[str, str]:
-    """Return a file's name, its address relative to a folder, and a line of what it is; an empty one for others."""
+    """Return a file's name, its address relative to a folder, and a line on what it is, empty for unknown files."""
     address = quote(Path(os.path.relpath(file, folder)).as_posix())
     return {"name": file.name, "address": address, "words": CONTENTS.get(file.name, "")}

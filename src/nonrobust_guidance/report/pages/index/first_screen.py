@@ -1,4 +1,4 @@
-"""The figure that opens a run: a row of dots with intervals for each method at its best scale, and its images."""
+"""The first figure of the report: a row of dots with intervals for each method at its best scale, and its images."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from nonrobust_guidance.report.wording import decimals_of, method_labels, number
 
 IMAGES = 6
 LOG_FROM = 20.0
-"""Numbers of which the largest is so many times the smallest stand on a log scale."""
+"""A column has a log scale if its largest number is more than this many times its smallest."""
 
 
 class Dot(NamedTuple):
-    """A number in short and with its interval, and where they lie on the width of their column, in percent."""
+    """A number, short and with its interval, and its positions in percent of the column's width."""
 
     short: str
     text: str
@@ -40,7 +40,7 @@ class Axis(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[Interval]) -> Axis:
-        """Return the scale that holds these numbers, which are not negative: from 0, or a log one for a wide range."""
+        """Return the scale for these non-negative numbers: from 0, or a log one for a wide range."""
         ends = [end for value in values for end in value if math.isfinite(end)]
         points = [value.value for value in values if math.isfinite(value.value)]
         right = max(ends, default=1.0) or 1.0
@@ -49,7 +49,7 @@ class Axis(NamedTuple):
         return cls(0.0, right * 1.05)
 
     def place(self, value: float) -> float:
-        """Return where a number lies, in percent of the width; at an end what lies outside."""
+        """Return where a number lies, in percent of the width; numbers outside are put at the nearer end."""
         inside = min(max(value, self.left), self.right)
         if self.log:
             share = math.log(inside / self.left) / math.log(self.right / self.left)
@@ -64,17 +64,17 @@ class Axis(NamedTuple):
         return Dot(text.partition(" ")[0], text, f"{at:.2f}", f"{low:.2f}", f"{high - low:.2f}")
 
     def noted(self, words: str) -> str:
-        """Return words on a column, with how its scale goes."""
+        """Return words about a column, with a note on its scale."""
         return f"{words}, log scale" if self.log else words
 
 
 def first_screen(results: Results) -> dict[str, Any]:
-    """Return what the template shows: the names of the columns, and a row a method at its best scale over all targets.
+    """Return what the template shows: column names, and a row per method at its best scale over all targets.
 
-    The images are the first ones toward the last target. The cost has a column where the run has measured it.
+    The images are the first ones toward the last target. There is a column for the cost if the run has measured it.
 
     Raises:
-        UserError: if a file of samples or the table of the cost is missing or none.
+        UserError: if a file of samples or the table of the cost is missing or damaged.
     """
     labels, colours, target = method_labels(results.run), method_colours(results.methods), results.targets[-1]
     outcomes = results.outcomes_of(ALL_TARGETS)
@@ -102,10 +102,10 @@ def first_screen(results: Results) -> dict[str, Any]:
 
 
 def costs_of(results: Results) -> dict[str, Interval] | None:
-    """Return the seconds of each method, least and most behind them; None where the run has no such table for all.
+    """Return the seconds of each method with the least and the most; None where the run has no such table for all.
 
     Raises:
-        UserError: if the table is none.
+        UserError: if the file is not such a table.
     """
     path = results.folder / COST.name
     if not path.is_file():

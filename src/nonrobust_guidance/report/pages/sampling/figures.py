@@ -42,9 +42,10 @@ LABEL_OFFSETS = ((5, 4), (5, -10), (-5, -10), (-5, 4))
 
 
 def accuracy_against_distance(results: Results) -> Figure:
-    """Draw held-out accuracy against conditional distance, a line a method, its points named by their scales.
+    """Draw held-out accuracy against conditional distance: a line per method, its points labelled with their scales.
 
-    A row of panels a target, a column a group of methods; the methods of the other groups stand behind in grey.
+    There is a row of panels per target and a column per group of methods; the other groups' methods are in the
+    background, in grey.
     """
     guided = [method for method in results.methods if method.guided]
     groups = {title: [m.name for m in guided if chosen(m)] for title, chosen in GROUPS.items()}
@@ -72,7 +73,7 @@ def accuracy_against_distance(results: Results) -> Figure:
 
 
 def accuracy_over_scale(results: Results) -> Figure:
-    """Draw held-out accuracy over the guidance scale, a line a method, a panel a target; unguided as a level."""
+    """Draw held-out accuracy over the scale: a line per method, a panel per target, a level line for unguided."""
     curves = results.over_scales
     figure, (panels,) = panels_of(1, len(results.targets), width=2.4 + 3.8 * len(results.targets), height=3.5)
     for axes, target in zip(panels, results.targets, strict=True):
@@ -158,7 +159,7 @@ def draw_methods(
     named: bool = False,
     faded: bool = False,
 ) -> None:
-    """Draw held-out accuracy over what ``x_of`` gives of an outcome, with intervals, a line a method.
+    """Draw held-out accuracy over the value of ``x_of`` for an outcome, with intervals, a line per method.
 
     Args:
         axes: where.

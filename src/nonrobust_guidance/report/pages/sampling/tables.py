@@ -15,7 +15,7 @@ from nonrobust_guidance.report.wording import decimals_of, method_labels, number
 
 
 def best_scales(results: Results, target: str) -> list[Row]:
-    """Return a row a method: its best scale for a target, or for ``ALL_TARGETS``, and what it came to."""
+    """Return a row per method: its best scale for a target, or for ``ALL_TARGETS``, and the results there."""
     labels, outcomes = method_labels(results.run), results.outcomes_of(target)
     chosen = [best([o for o in outcomes if o.method.name == method.name]) for method in results.methods]
     rows = [{"method": labels[outcome.method.name]} | outcome_row(outcome) for outcome in chosen]
@@ -31,9 +31,9 @@ def best_scales(results: Results, target: str) -> list[Row]:
 
 
 def sampling_table(results: Results) -> list[Row]:
-    """Return a row a method, scale and target with every measure of the run: means over seeds, and intervals.
+    """Return a row per method, scale and target with every measure of the run: means over seeds, and intervals.
 
-    An interval is Wilson's of all samples for an accuracy, and for another number that of `mean_over_seeds`.
+    An accuracy has Wilson's interval over all samples, any other number that of `mean_over_seeds`.
     """
     labels = method_labels(results.run)
     return [

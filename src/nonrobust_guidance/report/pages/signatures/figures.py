@@ -30,13 +30,13 @@ from nonrobust_guidance.report.palette import UNGUIDED, method_colours, method_m
 REAL_LABEL = "real, as judged"
 UNITS = {"rotation": "degrees"}
 ENOUGH = 10
-"""Of how many samples a distribution is drawn."""
+"""From this many samples on a distribution is drawn."""
 
 
 def over_scale(signatures: Signatures, shown: Sequence[Signature]) -> Figure:
-    """Draw signatures over the guidance scale with their intervals, a line a method, a row each, a column a target.
+    """Draw signatures over the guidance scale: a row per signature, a column per target, a line per method.
 
-    The dashed line is what as many real test images give, the dotted one unguided sampling.
+    Points have intervals. The dashed line is for as many real test images, the dotted one for unguided sampling.
     """
     results = signatures.results
     columns = len(results.targets)
@@ -83,7 +83,7 @@ def draw_over_scale(axes: Axes, signatures: Signatures, signature: Signature, ta
 
 
 def floor_of(measured: Sequence[Measured]) -> float:
-    """Return what as many real images give, a mean over the guided cells; signed numbers have it on both sides of 0."""
+    """Return the number for as many real images, a mean over guided cells; for signed numbers on both sides of 0."""
     reals = [one.real for one in measured if one.method.guided] or [one.real for one in measured]
     return float(np.mean(reals)) if reals else 0.0
 
@@ -91,7 +91,8 @@ def floor_of(measured: Sequence[Measured]) -> float:
 def factor_distributions(signatures: Signatures, target: str, scales: dict[str, float]) -> Figure:
     """Draw the distributions of every factor in samples that the judge calls the target, and in real images of it.
 
-    A column a factor, a row a method; the band holds the middle half of the real images, the line their median.
+    There is a column per factor and a row per method; the band is the middle half of the real images, the line their
+    median.
 
     Args:
         signatures: the run's.
@@ -122,7 +123,7 @@ def row_label(signatures: Signatures, method: Method, scale: float, n: int) -> s
 
 
 def draw_distributions(axes: Axes, factor: str, groups: dict[str, tuple[pd.DataFrame, str]]) -> None:
-    """Draw a factor's distribution, a row a group; of too few samples, the samples themselves."""
+    """Draw a factor's distribution, a row per group; where there are too few samples, the samples themselves."""
     real, order = groups[REAL_LABEL][0][factor], [in_maths(label) for label in groups]
     if len(real):
         axes.axvspan(*real.quantile([0.25, 0.75]), color="#f0f0f0", zorder=0)

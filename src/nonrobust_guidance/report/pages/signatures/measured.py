@@ -22,11 +22,11 @@ from nonrobust_guidance.report.wording import method_labels
 from nonrobust_guidance.sampling.files import load_samples
 
 FIRST = 64
-"""Of how many samples the pictures choose."""
+"""The pictures are chosen from this many first samples."""
 
 
 class Signature(NamedTuple):
-    """A column of signatures.csv: its name, what a reader is shown, and how its numbers are read and drawn."""
+    """A column of signatures.csv: its name, its label, and how its numbers are read and drawn."""
 
     column: str
     title: str
@@ -45,7 +45,7 @@ BLANK = Signature("blank_share", "blank", is_share=True)
 
 
 class Measured(NamedTuple):
-    """A signature of a method at a scale for one target, or for all: every seed is in it."""
+    """A signature of a method at a scale for one target, or for all, over every seed."""
 
     method: Method
     scale: float
@@ -54,9 +54,9 @@ class Measured(NamedTuple):
 
     @property
     def apart(self) -> int:
-        """Whether it is told apart from what real images give: 1 where more, -1 where less (signed: below 0), else 0.
+        """Whether it differs from real images' number: 1 where it is more, -1 where less (signed: below 0), else 0.
 
-        A distance is, where its interval lies above that of as many real images.
+        A distance does if its interval lies above that of as many real images.
         """
         return 1 if self.value.low > self.real else -1 if self.value.high < -self.real else 0
 
@@ -75,7 +75,7 @@ class Signatures:
         """Read signatures.csv and factors.csv beside the other results.
 
         Raises:
-            UserError: if one is missing, no such table, or lacks a cell of the configuration.
+            UserError: if one is missing, is not such a table, or lacks a cell of the configuration.
         """
         table = read_table(results.folder / SIGNATURES.name, SIGNATURES.columns)
         samples = read_table(results.folder / FACTORS.name, FACTORS.columns)
@@ -89,7 +89,7 @@ class Signatures:
 
     @cached_property
     def labels(self) -> dict[str, str]:
-        """What a reader is shown for each method's name."""
+        """The label of each method, by its name."""
         return method_labels(self.results.run)
 
     @property
@@ -106,7 +106,7 @@ class Signatures:
     def of(self, signature: Signature, target: str) -> list[Measured]:
         """Return a signature of every method at every scale, rising, for a target or ``ALL_TARGETS``.
 
-        Cells without the number are left out: those in which too few samples are of the class.
+        Cells without the number are left out: too few of their samples are of the class.
         """
         if (signature, target) not in self._measured:
             self._measured[signature, target] = self._measure(signature, target)
@@ -121,7 +121,8 @@ class Signatures:
     def trend(self, signature: Signature, target: str, method: Method) -> Interval | None:
         """Return by how much a signature changes from the smallest to the largest scale; None for a single one.
 
-        The cells are taken as independent. Those of one seed share their noise, so the interval is rather too wide.
+        The cells are taken as independent. Those of one seed share their noise, so the interval is too wide rather than
+        too narrow.
         """
         own = [one for one in self.of(signature, target) if one.method == method]
         return difference(own[-1].value, own[0].value) if len(own) > 1 else None
@@ -186,7 +187,7 @@ class Signatures:
 
 
 def factor_signatures(signatures: Signatures) -> list[Signature]:
-    """Return what is drawn of the factors: the shift of the size, and the distances of all others."""
+    """Return what is drawn for the factors: the shift of the size, and the distances of all others."""
     others = [name for name in signatures.factors if name != "size"]
     shown = [shift_signature("size")] if "size" in signatures.factors else []
     return shown + [distance_signature(name, degrees=name in signatures.circular) for name in others]

@@ -18,7 +18,7 @@ Choice = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 def most_shifted(signatures: Signatures, target: str) -> list[Strip]:
-    """Return a strip a guided method at its largest scale: of the first samples, those furthest off in colour."""
+    """Return a strip per guided method at its largest scale: of the first samples, those furthest off in colour."""
     found = [signatures.largest(COLOUR, target, method) for method in signatures.results.methods if method.guided]
     strips = []
     for one in found:
@@ -29,17 +29,17 @@ def most_shifted(signatures: Signatures, target: str) -> list[Strip]:
 
 
 def fooling(signatures: Signatures, target: str) -> list[Strip]:
-    """Return a strip a method, at the scale that fools its guide most: the first samples that do."""
+    """Return a strip per method at the scale that fools its guide most: the first samples that do so."""
     return where_most(signatures, FOOLED, target, lambda rows: rows[rows["fooled"] == 1].head(COUNT))
 
 
 def blank(signatures: Signatures, target: str) -> list[Strip]:
-    """Return a strip a method with blank canvases, at the scale with most: of the first samples, the least contrast."""
+    """Return a strip per method with blank canvases, at the scale with most: the first samples of least contrast."""
     return where_most(signatures, BLANK, target, lambda rows: rows.nsmallest(COUNT, "contrast"))
 
 
 def extremes(signatures: Signatures, target: str, factor: str, *, largest: bool) -> list[Strip]:
-    """Return a strip a method at its best scale: of the first samples that are the target, the extremes of a factor."""
+    """Return a strip per method at its best scale: the extremes of a factor among the first samples of the target."""
     strips = []
     for method in signatures.results.methods:
         outcome = signatures.best_outcome(target, method)
@@ -53,7 +53,7 @@ def extremes(signatures: Signatures, target: str, factor: str, *, largest: bool)
 
 
 def where_most(signatures: Signatures, signature: Signature, target: str, choose: Choice) -> list[Strip]:
-    """Return a strip a guided method that shows the signature at all, at the scale where it is most."""
+    """Return a strip per guided method that shows the signature at all, at the scale where it is largest."""
     strips = []
     for method in signatures.results.methods:
         own = [one for one in signatures.of(signature, target) if one.method == method and one.value.value > 0]

@@ -1,4 +1,4 @@
-"""How guidance fails, in sentences computed from the numbers; growing and falling is where an interval says so."""
+"""How guidance fails, in sentences computed from the numbers; a number grows or falls only if its interval shows it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def headline(signatures: Signatures) -> str:
 
 
 def answer_table(signatures: Signatures) -> list[Row]:
-    """Return a row a question: what the run says, with the numbers."""
+    """Return a row per question: what the run shows, with the numbers."""
     answers = {question: worst_text(signatures, signature) for signature, question in QUESTIONS.items()}
     answers["Is stabilizing any help against the shift of colours?"] = stabilization_text(signatures)
     if set(signatures.factors) >= GEOMETRY:
@@ -104,7 +104,7 @@ def trend_groups(signatures: Signatures, signature: Signature) -> dict[int, list
 
 
 class Compared(NamedTuple):
-    """The colour shift without stabilization, and those with it that are smaller, larger or not told apart."""
+    """The colour shift without stabilization, and the shifts with it that are smaller, larger or not told apart."""
 
     plain: Measured
     smaller: list[Measured]
@@ -113,7 +113,7 @@ class Compared(NamedTuple):
 
     @property
     def total(self) -> int:
-        """How many there are with stabilization."""
+        """How many shifts there are with stabilization."""
         return len(self.smaller) + len(self.larger) + len(self.same)
 
 
@@ -164,7 +164,7 @@ def sizes_of(signatures: Signatures, target: str) -> dict[int, list[Measured]]:
 
 
 def count_sizes(signatures: Signatures, target: str) -> dict[str, Any]:
-    """Return with how many methods, of all at their best scales, the ball is smaller than real ones, and larger."""
+    """Return with how many methods, at their best scales, the ball is smaller than real ones, and larger."""
     groups = sizes_of(signatures, target)
     total = sum(map(len, groups.values()))
     return {"target": target, "smaller": len(groups[-1]), "larger": len(groups[1]), "total": total}
@@ -201,7 +201,7 @@ def geometry_text(signatures: Signatures, target: str) -> str:
 
 
 def trend_table(signatures: Signatures, target: str) -> list[Row]:
-    """Return a row a guided method: how each signature changes from its smallest to its largest scale."""
+    """Return a row per guided method: how each signature changes from its smallest to its largest scale."""
     columns = [COLOUR, MEDIAN, FOOLED, NONE, BLANK, *([SIZE] if "size" in signatures.factors else [])]
     rows = []
     for method in signatures.results.methods:
