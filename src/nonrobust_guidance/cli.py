@@ -29,9 +29,9 @@ from nonrobust_guidance.progress import progress_lines
 from nonrobust_guidance.sampling.settings import Chain, cell_folder
 from nonrobust_guidance.settings.files import failure_in_own_file
 
-# A run is taken apart here, so that each function gets the values that it uses; only functions of `measure_table` are
-# given all of it. Every command imports its stage itself: torch takes seconds, and has to find its number of threads
-# already set.
+# A run is taken apart here, so that each function gets only the values that it uses, except for the functions of
+# `measure_table`, which get the whole run. Every command imports its own stage: torch takes seconds to import, and its
+# number of threads has to be set before.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             mistake = refusal(error) or failure_in_own_file(error)
             if mistake is None:
                 raise
-        # Not within the except clause, whose traceback keeps progress bars open until its end.
+        # Not inside the except clause, because its traceback keeps progress bars open until it ends.
         if mistake and os.environ.get("RANK", "0") == "0":
             print(f"error: {printable(mistake)}", file=sys.stderr)
     return 1 if mistake else 0
@@ -400,7 +400,7 @@ def estimate_cost(args: argparse.Namespace) -> None:
 
 
 def _confirmed(run: Run) -> Run:
-    """Return the run that its results are of, which a screening may have narrowed down."""
+    """Return the run that the results belong to, which a screening may have narrowed down."""
     from nonrobust_guidance.metrics.selection import confirmed
     from nonrobust_guidance.metrics.tables import SELECTION
 
@@ -408,14 +408,14 @@ def _confirmed(run: Run) -> Run:
 
 
 def _may_replace(args: argparse.Namespace, name: str) -> bool:
-    """Return whether the user allows that a model's training is replaced; Snakemake passes that in the environment."""
+    """Return whether the user allows a model's training to be replaced; Snakemake passes that in the environment."""
     from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
 
     return args.replace or name in os.environ.get(REPLACE_VARIABLE, "").split()
 
 
 def _missing(error: ModuleNotFoundError, args: argparse.Namespace) -> str:
-    """Say what to install where a library is missing; that a module of this package is, is no mistake of the user's."""
+    """Say what to install if a library is missing; a missing module of this package is not the user's mistake."""
     library = str(error.name).partition(".")[0]
     if library == __package__:
         raise error
@@ -433,7 +433,7 @@ def _require_name(name: str, option: str, known: Collection[str], where: str) ->
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nonrobust-guidance", description=__doc__)
-    # What the command needs beyond the core.
+    # Extras that the command needs beyond the core.
     parser.set_defaults(extra="workflow")
     commands = parser.add_subparsers(required=True, dest="command", metavar="command")
 

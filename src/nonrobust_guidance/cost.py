@@ -27,12 +27,12 @@ MEASURED_BATCH = 32
 UNET, CLASSIFIER = "U-Net", "classifier"
 SAMPLING, GUIDANCE, TRAINING = f"{UNET}, sampling", f"{CLASSIFIER}, guidance", "training"
 
-# The images of all splits, of the sources whose size is known without fetching them.
+# The number of images in all splits, for the sources whose size is known without fetching them.
 PUBLISHED_SIZES = {"celeba": 162_770 + 19_867 + 19_962, "celebahq": 30_000}
 
 
 class Passes(NamedTuple):
-    """Images that go forward through a network, and whose gradient comes back: to the input, or to the weights too."""
+    """Images that go forward through a network, and gradients that go back: to the input, or to the weights too."""
 
     forward: int
     to_input: int = 0
@@ -40,16 +40,16 @@ class Passes(NamedTuple):
 
     @property
     def equivalent(self) -> int:
-        """The same work in forward passes: a gradient costs one more for the input and one more for the weights."""
+        """The same work in forward passes: a gradient costs one for the input and one more for the weights."""
         return self.forward + self.to_input + 2 * self.to_weights
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What a run does when all models are trained anew; scoring and analyses are not in it.
+    """What a run does if all models are trained from scratch, without scoring and analyses.
 
     Attributes:
-        cells: rows of metrics.csv, of the screening's too.
+        cells: rows of metrics.csv, including the screening's.
         samples: drawn in all.
         unsearched: samples that the run would draw without its ``sampling.search``; None if it has none.
         passes: by network and purpose, such as "U-Net, sampling"; in single images.
@@ -65,7 +65,7 @@ class Cost:
     unsearched: int | None = None
 
     def hours(self, throughput: Mapping[str, float]) -> float:
-        """Return the hours that the passes take at so many forward passes a second; only of the networks named."""
+        """Return the hours that the passes take at these forward passes a second, counting only the networks named."""
         known = [
             (throughput[network], p) for what, p in self.passes.items() if (network := network_of(what)) in throughput
         ]
@@ -75,9 +75,9 @@ class Cost:
 def estimate_cost(run: Measured) -> Cost:
     """Count what a run does.
 
-    Rejection of unguided samples is taken to need as many attempts as there are classes, which it does where they are
-    equally frequent and well apart, and that of guided ones a single attempt, which is the least. A guidance from a
-    user's file counts one pass through its classifier in a step, unless it says otherwise with
+    Rejection of unguided samples is assumed to need as many attempts as there are classes, which is right if they are
+    equally frequent and well apart, and that of guided samples a single attempt, which is the least possible. A
+    guidance from a user's file counts one pass through its classifier in a step, unless it says otherwise with
     `Guidance.num_classifier_passes`; that of an ensemble or a smoothed classifier counts as one.
     """
     size, num_images = run.dataset.image_size, dataset_size(run.dataset)
@@ -95,7 +95,7 @@ def estimate_cost(run: Measured) -> Cost:
 
 
 def passes_of(run: Measured) -> tuple[Passes, Passes]:
-    """Return what goes through the U-Net and through the classifiers when a run's samples are drawn."""
+    """Return the passes through the U-Net and through the classifiers when a run's samples are drawn."""
     sampling = run.sampling
     tried = {name: num_drawn(method, sampling) * attempts_of(method, run) for name, method in sampling.methods.items()}
     forward = sum(n * sampling.methods[name].steps for name, n in tried.items())
@@ -112,12 +112,12 @@ def passes_of(run: Measured) -> tuple[Passes, Passes]:
 
 
 def add(parts: Iterable[Passes]) -> Passes:
-    """Return passes one after the other."""
+    """Return the sum of several passes."""
     return Passes(*map(sum, zip(*parts, strict=True)))
 
 
 def num_samples(run: Measured) -> int:
-    """Return how many samples a run draws at all its scales; of a method that varies other keys, with one value."""
+    """Return how many samples a run draws at all its scales, with one value for keys that a method varies."""
     return sum(num_drawn(method, run.sampling) for method in run.sampling.methods.values())
 
 
@@ -130,7 +130,7 @@ def num_drawn(method: Method, sampling: Sampling) -> int:
 
 
 def attempts_of(method: Method, run: Measured) -> int:
-    """Return how many chains a sample is taken to need: one, or of unguided ones to be accepted one for each class."""
+    """Return how many chains a sample is assumed to need: one, or in rejection of unguided samples one per class."""
     return min(len(run.dataset.classes), method.reject.max_draws) if isinstance(method, Rejected) else 1
 
 
@@ -154,14 +154,14 @@ def training_passes(run: Models) -> dict[str, Passes]:
 
 
 def dataset_size(dataset: Dataset) -> int | None:
-    """Return how many images are prepared, None where the folder they come from has to be counted first."""
+    """Return how many images are prepared; None where a folder would have to be counted first."""
     if dataset.num_images and dataset.num_images.counts():
         return sum(dataset.num_images.counts().values())
     return PUBLISHED_SIZES.get(dataset.kind)
 
 
 def network_of(what: str) -> str:
-    """Return whose passes an entry counts: "U-Net" or "classifier"; all classifiers count as the one that is timed."""
+    """Return whose passes an entry counts: "U-Net" or "classifier"; all classifiers count as the one timed."""
     return UNET if what.startswith(UNET) else CLASSIFIER
 
 
@@ -169,7 +169,7 @@ def measure_throughput(run: Measured, device: torch.device) -> dict[str, float]:
     """Return how many images a second go forward through the run's networks, with random weights, on a device.
 
     Raises:
-        UserError: if the networks are published ones, whose size the configuration does not say.
+        UserError: if the networks are published ones, whose size is not in the configuration.
     """
     size = run.dataset.image_size
     guides = [classifier for name, classifier in run.classifiers.items() if name != run.metrics.judge]
@@ -200,7 +200,7 @@ def images_per_second(forward: Callable[[], Any], device: torch.device) -> float
 
 
 def format_cost(name: str, cost: Cost, throughput: Mapping[str, float], origin: str) -> str:
-    """Return the cost as a text of lines.
+    """Return the cost as lines of text.
 
     Args:
         name: the run's.

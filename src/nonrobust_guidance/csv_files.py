@@ -1,4 +1,4 @@
-"""Tables of a run, read so that a name stays what it is: a class may be called None, 01 or 1e5."""
+"""Tables of a run, read so that names stay unchanged: a class may be called None, 01 or 1e5."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TEXT_COLUMNS = (
 
 
 def read_texts(source: Path | io.BytesIO, remedy: str, name: str = "") -> pd.DataFrame:
-    """Read a table, all columns as the very texts of the file; what is empty is the empty text.
+    """Read a table, all columns as the exact texts of the file; an empty cell is the empty text.
 
     Args:
         source: a CSV file, or its content.
@@ -25,11 +25,11 @@ def read_texts(source: Path | io.BytesIO, remedy: str, name: str = "") -> pd.Dat
         name: of the content, for messages.
 
     Raises:
-        UserError: if it is missing or no table.
+        UserError: if it is missing or not a table.
     """
     try:
         table = pd.read_csv(source, dtype=str, keep_default_na=False)
-        # Of rows that are longer than the header, pandas makes an index.
+        # If rows are longer than the header, pandas turns their first columns into an index.
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("rows are longer than the header")
         return table
@@ -40,10 +40,10 @@ def read_texts(source: Path | io.BytesIO, remedy: str, name: str = "") -> pd.Dat
 
 
 def read_numbers(path: Path, remedy: str) -> pd.DataFrame:
-    """Read a table, the columns of `TEXT_COLUMNS` as texts and all others as numbers; what is empty is none.
+    """Read a table, the columns of `TEXT_COLUMNS` as texts and all others as numbers; an empty cell is NaN.
 
     Raises:
-        UserError: if it is missing or no table, or a number is none.
+        UserError: if it is missing or not a table, or a number is not one.
     """
     table = read_texts(path, remedy)
     try:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from nonrobust_guidance.errors import UserError
 
-# What a batch system sets for a job to say which GPUs are the job's; these values say that none is.
+# The variable in which a batch system names a job's GPUs, and its values that mean the job has none.
 GIVEN_GPUS = "CUDA_VISIBLE_DEVICES"
 NONE_GIVEN = ("", "-1", "NoDevFiles")
 
@@ -24,10 +24,10 @@ def choose_device(
 
     Args:
         setting: "auto" (the first of cuda, mps and cpu that is there), "cuda", "mps" or "cpu".
-        exact: whether float32 is float32, which makes samples and scores comparable with a CPU's; a training may use
-            TF32, whose mantissa has 10 bits.
-        environment: says in CUDA_VISIBLE_DEVICES which GPUs were given to this job; where the device is cuda, what
-            cuBLAS reads of it before its first product is set.
+        exact: whether float32 is computed in full precision, which makes samples and scores comparable with a CPU's; a
+            training may use TF32, whose mantissa has 10 bits.
+        environment: has in CUDA_VISIBLE_DEVICES the GPUs that were given to this job; if the device is cuda, it gets
+            the variable that cuBLAS reads before its first product.
 
     Raises:
         UserError: if the device is not there, or a job that was given a GPU would have to do without it.
@@ -51,30 +51,30 @@ def choose_device(
 
 
 def repeat_on_cuda(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Let CUDA give the same bits each time, so that samples do, and a training that goes on after a kill.
+    """Make CUDA give the same bits each time, so that samples are the same, and a training continued after a kill too.
 
-    Otherwise cuDNN may add up a convolution's gradient in another order from call to call, and a bilinear resizing and
-    the fused kernels of attention do so in theirs. What is left without a fixed order warns when it runs.
+    Otherwise cuDNN may add up a convolution's gradient in another order from call to call, and so may the gradients of
+    bilinear resizing and of fused attention kernels. Operations that still have no fixed order warn when they run.
 
     Args:
-        environment: gets what cuBLAS reads before its first product, unless it is set.
+        environment: gets the variable that cuBLAS reads before its first product, unless it is set already.
     """
     environment.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.deterministic = True
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # It would fill every new tensor, to show up reads of memory that was never written.
+    # Otherwise torch fills every new tensor, to expose reads of memory that was never written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    # With warn_only the fused kernels keep their order open; the plain ones have one.
+    # With warn_only, fused kernels still have no fixed order; the plain ones do.
     torch.backends.cuda.enable_flash_sdp(False)
     torch.backends.cuda.enable_mem_efficient_sdp(False)
     torch.backends.cuda.enable_cudnn_sdp(False)
 
 
 def onto(x: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor on a device, a GPU by way of pinned memory.
+    """Return a tensor on a device, going through pinned memory for a GPU.
 
-    From there the copy takes its place among the GPU's work, and Python goes on; from elsewhere both wait for all of
-    the work before it.
+    From pinned memory the copy is queued with the GPU's other work and Python continues; from other memory both wait
+    for all work before it.
     """
     if device.type != "cuda" or x.device.type != "cpu":
         return x.to(device)
@@ -82,7 +82,7 @@ def onto(x: Tensor, device: torch.device) -> Tensor:
 
 
 def wait_for(device: torch.device) -> None:
-    """Return once the device has done what it was told; a CPU has."""
+    """Return once the device has finished its work; a CPU always has."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
 
@@ -115,12 +115,12 @@ def run_in_processes(processes: int, arguments: Sequence[str]) -> None:
     """Run the command line with these arguments in several processes on this machine, under torch's own launcher.
 
     Raises:
-        UserError: if one of them fails; it has said why itself.
+        UserError: if one of them fails; it has already printed why.
     """
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    # Their own business: each saves its state. Without this the signal would end the launcher first.
+    # The processes handle this signal themselves: each saves its state. Otherwise it would end the launcher first.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     config = LaunchConfig(
         min_nodes=1,

@@ -1,10 +1,10 @@
-"""The one exception that carries a message meant for the user, and what it says of an incomplete installation."""
+"""The one exception whose message is meant for the user, and the message about an incomplete installation."""
 
 
 class UserError(Exception):
-    """A mistake the user can mend; its message is one sentence: what is wrong, where, and what to do.
+    """A mistake the user can fix; its message is one sentence: what is wrong, where, and what to do.
 
-    File names in it may hold anything; what cannot be printed on one line is shown as `printable` shows it.
+    File names in it may contain anything; `printable` escapes what cannot be printed on one line.
     """
 
     def __init__(self, sentence: str) -> None:
@@ -18,5 +18,5 @@ def printable(text: str) -> str:
 
 
 def missing_program(name: str) -> str:
-    """Say of a program that comes with the package how to get it."""
+    """Say how to get a program that comes with the package."""
     return f"{name} is not on the PATH; activate its environment, or pip install 'nonrobust-guidance[workflow]'"

@@ -1,4 +1,4 @@
-"""Files of others: from the Hugging Face hub, a URL or a folder, held to their checksums before anybody uses them."""
+"""Other people's files: from the Hugging Face hub, a URL or a folder, checked against their checksums before use."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 RECORD = "source.json"
 Select = Callable[[Sequence[str]], list[str]]
-"""From the names of all files that a source offers to the names of those that are needed."""
+"""Selects, from the names of all files that a source offers, those that are needed."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Origin:
     sha256: Mapping[str, str]
 
     def write(self, path: Path) -> None:
-        """Write the record to which later fetches are held."""
+        """Write the record that later fetches have to match."""
         write_atomically(path, lambda file: file.write_text(json.dumps(asdict(self), indent=2) + "\n"))
 
     @classmethod
@@ -65,7 +65,7 @@ class Origin:
 def hold_to(
     origin: Origin, earlier: Origin | None, expected: Mapping[str, str], folder: Path, record: Path, key: str
 ) -> None:
-    """Check the files of an origin against the configuration's checksums and an earlier fetch, and say what they are.
+    """Check the files of an origin against the configuration's checksums and an earlier fetch, and log what they are.
 
     Args:
         origin: what has just been fetched.
@@ -76,7 +76,7 @@ def hold_to(
         key: of the configuration, for messages.
 
     Raises:
-        UserError: if a file is another one, or the configuration names a file that is not used.
+        UserError: if a file does not match, or the configuration names a file that is not used.
     """
     for name, digest in expected.items():
         if name not in origin.sha256:
@@ -108,7 +108,7 @@ def fetch_repository(
     folder: Path,
     by_hand: str,
 ) -> Origin:
-    """Download files of a repository of the Hugging Face hub at one commit; what lies there already is only checked.
+    """Download files of a repository of the Hugging Face hub at one commit; existing files are only checked.
 
     Args:
         repository: ``owner/name``.
@@ -119,12 +119,12 @@ def fetch_repository(
         by_hand: what the user can do without the network, for messages.
 
     Raises:
-        UserError: if the hub cannot be reached or has not the files, the disk is too small, or a file is damaged.
+        UserError: if the hub cannot be reached or lacks the files, the disk is too small, or a file is damaged.
     """
     from huggingface_hub import HfApi, RepoFile
     from huggingface_hub.errors import HFValidationError, HTTPError
 
-    # Read now, and not when the library was imported.
+    # Read now rather than when the library is imported.
     hub = HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
     where = f"{hub.endpoint}/{'datasets/' if kind == 'dataset' else ''}{repository}"
     try:
@@ -136,10 +136,11 @@ def fetch_repository(
             require_inside(file.path, where)
         require_space(folder, sum(file.size for file in chosen if not (folder / file.path).exists()), where)
         with naming(folder):
-            # Patterns in which every sign means itself.
+            # Patterns in which every character is literal.
             names = [glob.escape(file.path) for file in chosen]
             hub.snapshot_download(repository, revision=commit, repo_type=kind, allow_patterns=names, local_dir=folder)
-        # If the hub goes away by now, the library leaves the folder as it is and only warns: a file may be missing.
+        # If the hub becomes unreachable now, the library only warns and leaves the folder as it is: a file may be
+        # missing.
         sha256 = {file.path: _checked_sha256(folder / file.path, file, where) for file in chosen}
     except (HTTPError, HFValidationError, OSError) as error:
         raise UserError(f"{where} cannot be fetched ({_first_line(error)}); {by_hand}") from None
@@ -165,10 +166,10 @@ def fetch_url(url: str, folder: Path, by_hand: str) -> Path:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a .zip archive into a folder, and nothing beside it.
+    """Unpack a .zip archive into a folder, and never write outside of it.
 
     Raises:
-        UserError: if it is no such archive, is too large for the disk, or names a path outside the folder.
+        UserError: if it is not a .zip archive, is too large for the disk, or names a path outside the folder.
     """
     try:
         with zipfile.ZipFile(archive) as opened:
@@ -193,7 +194,7 @@ def require_inside(name: str, where: str) -> None:
 
 
 def require_space(folder: Path, num_bytes: int, what: str) -> None:
-    """Check that so many bytes fit on the disk that a folder, which need not exist, lies on.
+    """Check that this many bytes fit on the disk of a folder, which need not exist yet.
 
     Raises:
         UserError: if they do not.
@@ -223,7 +224,7 @@ def sha256_of(path: Path) -> str:
 
 
 def _checked_sha256(path: Path, file: RepoFile, where: str) -> str:
-    """Return a file's SHA-256, once it is what the hub lists: the same SHA-256, or the Git object of a small file."""
+    """Return a file's SHA-256 after checking it against the hub's: by SHA-256, or by Git object ID for a small file."""
     digest = sha256_of(path)
     if file.lfs is not None:
         same = digest == file.lfs.sha256

@@ -1,4 +1,4 @@
-"""Paths of a run file, and writing files so that a reader sees the old one or the new one, never a half."""
+"""Paths in a run file, and writing files so that a reader sees the old one or the new one, never half of one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Let ``write`` make a temporary file beside ``path``, then rename it to ``path``.
 
     Raises:
-        UserError: if the disk is full, or is not to be written to.
+        UserError: if the disk is full or not writable.
     """
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -61,17 +61,17 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
             write(temporary)
             temporary.replace(path)
     finally:
-        # A file system that cannot be written to refuses to remove even what is not there.
+        # A read-only file system refuses to remove even a file that does not exist.
         with contextlib.suppress(OSError):
             temporary.unlink()
 
 
 @contextlib.contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Within, whatever keeps ``path`` from being written, such as a full disk, becomes one sentence that names it.
+    """Inside this context, an error in writing ``path``, such as a full disk, becomes one sentence that names it.
 
     Raises:
-        UserError: in place of such an error; others go on as they are.
+        UserError: in place of such an error; others pass through unchanged.
     """
     try:
         yield
@@ -86,8 +86,8 @@ def refusal(error: Exception, path: Path | None = None) -> str | None:
     """Return one sentence about a file that the operating system refuses to write or open; None for other errors.
 
     Args:
-        error: of Python, or of a library that quotes the system's number, as those written in Rust do.
-        path: of what was being written, if that is known; an error that names a file elsewhere is about that.
+        error: Python's, or that of a library that quotes the system's error number, as those written in Rust do.
+        path: the file that was being written, if known; an error that names a file elsewhere is about that file.
     """
     number, named = getattr(error, "errno", None), getattr(error, "filename2", None) or getattr(error, "filename", None)
     quoted = None if isinstance(error, UserError) else re.search(r"\(os error (\d+)\)", str(error))

@@ -1,4 +1,4 @@
-"""Data whose diffusion is known in closed form: every method can be held against the exact answer."""
+"""Data whose diffusion is known in closed form: every method can be compared with the exact answer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Posterior(NamedTuple):
 class GaussianMixture:
     """A mixture of Gaussians in D dimensions whose components are, or belong to, classes.
 
-    Points are images (B, D, 1, 1), so that all of the library takes them; they need not stay within [-1, 1], so sample
+    Points are images (B, D, 1, 1), so that the whole library accepts them; they need not stay within [-1, 1], so sample
     with ``clip=False``. Everything is computed in float64 and returned in the dtype of its input.
 
     Attributes:
@@ -48,8 +48,8 @@ class GaussianMixture:
         Args:
             means: (K, D).
             covariances: (K, D, D), or a variance for each component (K,), or one for all.
-            weights: (K,), proportional to the components' probabilities; left out, equal.
-            labels: (K,) classes from 0; left out, each component is a class of its own.
+            weights: (K,), proportional to the components' probabilities; by default equal.
+            labels: (K,) classes from 0; by default each component is a class of its own.
 
         Raises:
             ValueError: if shapes do not fit, a covariance is not symmetric positive definite, a weight is not positive,
@@ -99,7 +99,7 @@ class GaussianMixture:
         return Posterior(self._log_joint(along, spread), means)
 
     def log_joint(self, x_t: Tensor, alpha_bar: Tensor) -> Tensor:
-        """Return log p(x_t, component) (B, K), of what `posterior` says the part that a classifier needs."""
+        """Return log p(x_t, component) (B, K), the part of `posterior` that a classifier needs."""
         return self._log_joint(*self._along_axes(x_t, alpha_bar))
 
     def _along_axes(self, x_t: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,7 +120,7 @@ class GaussianMixture:
     def classifier(self, x: Tensor) -> Tensor:
         """Return logits (B, number of classes) whose softmax is the exact clean-time posterior of the points ``x``.
 
-        A perfect classifier that never saw noise: given ``x_t``, it takes it for a clean point.
+        A perfect classifier that never saw noise: given ``x_t``, it treats it as a clean point.
         """
         ones = torch.ones(len(x), dtype=torch.float64, device=x.device)
         return self.class_scores(self.log_joint(x.double(), ones)).to(x.dtype)
@@ -130,7 +130,7 @@ class GaussianMixture:
         return NoisyClassifier(self, schedule)
 
     def denoiser(self, schedule: Schedule) -> ExactDenoiser:
-        """Return the exact denoiser, which outputs what the schedule says the network predicts."""
+        """Return the exact denoiser, with the output that the schedule says its network predicts."""
         return ExactDenoiser(self, schedule)
 
     def log_prob(self, x: Tensor, alpha_bar: float = 1.0) -> Tensor:
@@ -139,7 +139,7 @@ class GaussianMixture:
         return self.log_joint(x.double(), level).logsumexp(1).to(x.dtype)
 
     def conditional(self, label: int) -> GaussianMixture:
-        """Return the exact distribution of one class, itself a mixture, with the one label 0.
+        """Return the exact distribution of one class: a mixture again, with 0 as its only label.
 
         Raises:
             ValueError: if there is no such class.
@@ -163,7 +163,7 @@ class GaussianMixture:
 
 @dataclass(frozen=True, eq=False)
 class ExactDenoiser:
-    """The posterior mean of a mixture's clean points, said as epsilon, v or the sample."""
+    """The posterior mean of a mixture's clean points, expressed as epsilon, v or the sample."""
 
     mixture: GaussianMixture
     schedule: Schedule

@@ -1,4 +1,4 @@
-"""Progress where there is no terminal: in a log, or among other jobs, a bar is a line every few seconds."""
+"""Progress without a terminal: in a log, or among other jobs, a bar becomes a line every few seconds."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ SECONDS_BETWEEN_LINES = 5
 
 
 class LinesOfProgress:
-    """A text stream on which a progress bar, which draws over itself, becomes lines that stay."""
+    """A text stream that turns a progress bar, which overwrites itself, into lines that stay."""
 
     def __init__(self, stream: TextIO) -> None:
         """Take the stream to write to."""
         self._stream, self._line = stream, ""
 
     def __getattr__(self, name: str) -> Any:
-        """Leave all but writing to the stream itself."""
+        """Delegate everything except writing to the stream."""
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """Write the lines that are complete, a return of the carriage ending one too, and keep the rest."""
+        """Write the complete lines, where a carriage return ends one too, and keep the rest."""
         *lines, self._line = (self._line + text).replace("\r", "\n").split("\n")
         # One write for each line, so that lines of several jobs do not mix.
         for line in lines:
@@ -32,7 +32,7 @@ class LinesOfProgress:
         return len(text)
 
     def flush(self) -> None:
-        """Write what there is as a line: a bar is flushed whenever it has been drawn."""
+        """Write the text so far as a line: a bar is flushed whenever it has been drawn."""
         if self._line.strip():
             self._stream.write(self._line.rstrip() + "\n")
         self._line = ""
@@ -41,9 +41,9 @@ class LinesOfProgress:
 
 @contextlib.contextmanager
 def progress_lines() -> Iterator[None]:
-    """Within, let standard error hold lines of progress in place of bars, unless it is a terminal.
+    """Inside this context, write lines of progress to standard error in place of bars, unless it is a terminal.
 
-    Enter it before tqdm is imported, for tqdm reads its settings from the environment once.
+    Enter it before tqdm is imported, because tqdm reads its settings from the environment only once.
     """
     if sys.stderr.isatty():
         yield

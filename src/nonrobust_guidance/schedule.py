@@ -1,6 +1,6 @@
-"""The noise schedule: its tables in float64, and what they say about one step of the chain.
+"""The noise schedule: its tables in float64, and the constants of each step of the chain.
 
-It is long because every reader of a schedule, diffusers' settings among them, meets here.
+It is long because everything that reads a schedule is here, including the conversion of diffusers' settings.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Spacing = Literal["trailing", "leading", "linspace"]
 
 VARIANCE_FLOOR = 1e-20
 EPSILON_TERMINAL_ALPHA_BAR = 1e-4
-# Settings of diffusers' solvers with which a network is told other levels than those of the betas.
+# Settings of diffusers' solvers that give the network other levels than those of the betas.
 OTHER_LEVELS = ("use_karras_sigmas", "use_exponential_sigmas", "use_beta_sigmas", "use_flow_sigmas", "use_lu_lambdas")
 
 
 class Prediction(NamedTuple):
-    """What the denoiser says about ``x_t``, whatever it was trained to output; all tensors are (B, C, H, W)."""
+    """The denoiser's prediction for ``x_t``, whatever it was trained to output; all tensors are (B, C, H, W)."""
 
     x0: Tensor
-    """One-step prediction of the clean image, as it is."""
+    """One-step prediction of the clean image, not clamped."""
     x0_hat: Tensor
     """The same, clamped to [-1, 1] where clipping is on."""
     eps: Tensor
@@ -82,14 +82,14 @@ class Schedule:
 
     Attributes:
         alpha_bars: (T,) float64, strictly decreasing, within [0, 1).
-        timesteps: (T,) int64, ascending: what the network is told at each level.
+        timesteps: (T,) int64, ascending: the t that the network gets at each level.
         prediction: what the network outputs: "epsilon", "v" (Salimans & Ho 2022) or "sample" (the clean image).
         variance: ``Sigma_t`` of the ancestral step: "fixed_small", the posterior's ``beta_t (1 - abar_{t-1}) /
             (1 - abar_t)``, or "fixed_large", ``beta_t`` (Ho et al. 2020, section 3.2).
         spacing: which levels `respaced` keeps.
         steps_offset: added to the kept timesteps by the spacing "leading".
         final_alpha_bar: the level at which DDIM ends; below 1 only for schedulers saved with set_alpha_to_one=False.
-        clip: whether sampling clamps x0_hat to [-1, 1], unless it is told otherwise.
+        clip: whether sampling clamps x0_hat to [-1, 1] by default.
 
     Raises:
         ValueError: if a table has the wrong shape or is not monotone, or a name is unknown.
@@ -105,7 +105,7 @@ class Schedule:
     clip: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse tables that are no schedule."""
+        """Refuse tables that are not a schedule."""
         for name, kind in (("prediction", PredictionType), ("variance", Variance), ("spacing", Spacing)):
             require_name(name, getattr(self, name), get_args(kind))
         if self.alpha_bars.ndim != 1 or self.alpha_bars.shape != self.timesteps.shape or len(self.alpha_bars) == 0:
@@ -139,7 +139,7 @@ class Schedule:
 
     @classmethod
     def from_betas(cls, betas: Tensor, **fields: Any) -> Schedule:
-        """Return the schedule with these betas (T,), each in (0, 1], told to the network as 0 .. T-1."""
+        """Return the schedule with these betas (T,), each in (0, 1]; the network gets the timesteps 0 .. T-1."""
         betas = betas.double()
         if not bool(((betas > 0) & (betas <= 1)).all()):
             raise ValueError("Every beta must be greater than 0 and at most 1.")
@@ -150,13 +150,14 @@ class Schedule:
         """Return the schedule a diffusers scheduler was configured with.
 
         Takes its alpha_bars (after rescale_betas_zero_snr and the like), prediction_type, variance_type,
-        timestep_spacing, steps_offset, set_alpha_to_one and clip_sample; not the number of inference steps, which is
-        `respaced`, nor its step. What its class does not know, as after from_config of another's, does not count.
+        timestep_spacing, steps_offset, set_alpha_to_one and clip_sample, but neither the number of inference steps, for
+        which there is `respaced`, nor its step. Settings that its class does not know, such as those left by
+        from_config from another class, are ignored.
 
         Raises:
-            TypeError: if it has no betas of a diffusion.
-            ValueError: if it predicts its variance, predicts something else than epsilon, v or the sample, limits x0
-                otherwise than to [-1, 1], or tells the network other levels than those of its betas.
+            TypeError: if it does not have the betas of a diffusion.
+            ValueError: if it predicts its variance, predicts something other than epsilon, v or the sample, limits x0
+                other than to [-1, 1], or gives the network other levels than those of its betas.
         """
         betas, config = getattr(scheduler, "betas", None), getattr(scheduler, "config", None)
         table = getattr(scheduler, "alphas_cumprod", None)
@@ -173,7 +174,7 @@ class Schedule:
         require_fixed_variance(variance)
         alpha_bars = torch.cumprod(1.0 - betas.double().cpu(), dim=0)
         if not torch.allclose(alpha_bars, table.double().cpu(), rtol=1e-3, atol=1e-6):
-            # The table is in float32, and the betas are the better source but where it was shifted after.
+            # The table is in float32, so the betas are the better source, except where it was shifted afterwards.
             alpha_bars = table
         return cls(
             alpha_bars,
@@ -206,18 +207,18 @@ class Schedule:
         return torch.cat([torch.ones(1, dtype=torch.float64), self.alpha_bars[:-1]])
 
     def respaced(self, num_steps: int, spacing: Spacing | None = None, power: float = 1.0) -> Schedule:
-        """Return the schedule that keeps ``num_steps`` of the levels; the network is told their old timesteps.
+        """Return the schedule that keeps ``num_steps`` of the levels; the network gets their old timesteps.
 
-        The spacings are those of Lin et al. (2024), Table 2: "trailing" keeps the noisiest level, where x_T is what
-        sampling starts from, "leading" keeps the cleanest and not the noisiest, "linspace" keeps both ends. Betas and
+        The spacings are those of Lin et al. (2024), Table 2: "trailing" keeps the noisiest level, at which x_T is where
+        sampling starts; "leading" keeps the cleanest but not the noisiest; "linspace" keeps both ends. Betas and
         variances follow from the kept alpha_bars (Nichol & Dhariwal 2021, equation 19).
 
         Args:
             num_steps: how many levels to keep, 1 .. T.
-            spacing: another than the schedule's own.
+            spacing: by default the schedule's own.
             power: of "trailing", at least 1: it keeps the levels nearest to ``T (i / N)^power``, i = 1 .. N, so that
                 above 1 the steps lie closer together at the clean end. At 2 that is the quadratic spacing of Song et
-                al. (2021, Denoising diffusion implicit models), Appendix D.2, but for its ends.
+                al. (2021, Denoising diffusion implicit models), Appendix D.2, except at its ends.
 
         Raises:
             ValueError: if there are not that many levels, or the power is less than 1 or for another spacing.
@@ -236,7 +237,7 @@ class Schedule:
         else:
             even = np.arange(total, 0, -total / num_steps)[:num_steps]
             kept = np.round(even if power == 1.0 else total * (even / total) ** power)[::-1] - 1
-            # Where they lie closer than the levels do, the next level that is free.
+            # Where they lie closer together than the levels do, take the next free level.
             kept = np.maximum.accumulate(kept.clip(min=0) - np.arange(num_steps)) + np.arange(num_steps)
         if kept[-1] >= total:
             raise ValueError(f"steps_offset {self.steps_offset} leads past the last of {total} steps; keep fewer.")
@@ -247,8 +248,8 @@ class Schedule:
         """Return the schedule moved so that nothing of the signal is left at the noisiest level.
 
         Lin et al. (2024), Algorithm 1: ``sqrt(alpha_bar)`` is shifted and scaled, the cleanest level stays. Networks
-        that predict v or the sample end at exactly 0. From epsilon no clean image follows at 0, so there the chain ends
-        at alpha_bar = 1e-4, one percent of the signal's amplitude.
+        that predict v or the sample end at exactly 0. Epsilon does not determine a clean image at 0, so for it the
+        chain ends at alpha_bar = 1e-4, one percent of the signal's amplitude.
         """
         end = math.sqrt(EPSILON_TERMINAL_ALPHA_BAR) if self.prediction == "epsilon" else 0.0
         root = self.alpha_bars.sqrt()
@@ -269,10 +270,10 @@ class Schedule:
         """Return x0 and eps from the network's output at one level.
 
         Args:
-            output: what the network said, (B, C, H, W).
-            x_t: what it was given, (B, C, H, W).
+            output: the network's, (B, C, H, W).
+            x_t: its input, (B, C, H, W).
             alpha_bar: the level, a float within [0, 1); above 0 where the network predicts epsilon.
-            clip: whether ``x0_hat`` is clamped to [-1, 1]; left out, as the schedule says.
+            clip: whether ``x0_hat`` is clamped to [-1, 1]; by default as the schedule says.
         """
         clip = self.clip if clip is None else clip
         a, b = math.sqrt(alpha_bar), math.sqrt(1.0 - alpha_bar)
@@ -285,7 +286,7 @@ class Schedule:
         return Prediction(x0, x0.clamp(-1.0, 1.0) if clip else x0, eps, clip)
 
     def alpha_bars_at(self, t: Tensor) -> Tensor:
-        """Return alpha_bar (B, 1, 1, 1) float64 of the timesteps (B,) the network is told.
+        """Return alpha_bar (B, 1, 1, 1) float64 at the timesteps (B,) that the network gets.
 
         Raises:
             ValueError: if the schedule has no such timestep.
@@ -297,7 +298,7 @@ class Schedule:
 
     def add_noise(self, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         """Return ``x_t = sqrt(abar_t) x0 + sqrt(1 - abar_t) noise`` (B, C, H, W) at the timesteps ``t`` (B,)."""
-        # On the CPU, where t may be while the images are on a GPU, and where there is float64 in any case.
+        # On the CPU: t may be there while the images are on a GPU, and it always has float64.
         alpha_bar = self.alpha_bars_at(t.cpu())
         return alpha_bar.sqrt().to(x0) * x0 + (1.0 - alpha_bar).sqrt().to(x0) * noise
 
@@ -309,7 +310,7 @@ def require_name(what: str, name: object, allowed: tuple[str | None, ...]) -> No
 
 
 def require_power(power: float, spacing: str) -> None:
-    """Raise a ValueError unless a power is at least 1, and 1 for other spacings than "trailing"."""
+    """Raise a ValueError unless a power is at least 1, and exactly 1 for spacings other than "trailing"."""
     if not 1.0 <= power < math.inf:
         raise ValueError(f"power is {power}; it must be at least 1.")
     if power != 1.0 and spacing != "trailing":
@@ -317,13 +318,13 @@ def require_power(power: float, spacing: str) -> None:
 
 
 def own_settings(scheduler: Any) -> dict[str, Any]:
-    """Return the settings of a diffusers scheduler, without those it leaves open or that another class left in it."""
+    """Return the settings of a diffusers scheduler, without those that are unset or that another class left in it."""
     names = {name for kind in type(scheduler).__mro__ for name in inspect.signature(kind).parameters}
     return {name: value for name, value in scheduler.config.items() if name in names and value is not None}
 
 
 def require_levels_of_betas(settings: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the scheduler tells its network other levels than those of its betas."""
+    """Raise a ValueError if the scheduler gives its network other levels than those of its betas."""
     changes = [f"{name}=False" for name in OTHER_LEVELS if settings.get(name)]
     if settings.get("timestep_type", "discrete") != "discrete":
         changes.append("timestep_type='discrete'")
@@ -335,7 +336,7 @@ def require_levels_of_betas(settings: Mapping[str, Any]) -> None:
 
 
 def require_plain_clipping(settings: Mapping[str, Any]) -> None:
-    """Raise a ValueError if the scheduler limits x0, and otherwise than to [-1, 1]."""
+    """Raise a ValueError if the scheduler limits x0 to anything but [-1, 1]."""
     changes = []
     if settings.get("thresholding"):
         changes.append("thresholding=False")
@@ -346,7 +347,7 @@ def require_plain_clipping(settings: Mapping[str, Any]) -> None:
 
 
 def require_fixed_variance(variance: str) -> None:
-    """Raise a ValueError unless the variance is one that the schedule gives."""
+    """Raise a ValueError unless the variance is one that the schedule can give."""
     if variance.removesuffix("_log") not in get_args(Variance):
         raise ValueError(
             f"The scheduler's variance_type is {variance!r}, and only fixed ones are supported; make it again with "

@@ -1,4 +1,4 @@
-"""YAML as this project reads and writes it: version 1.2, no key twice, and one sentence about whatever is wrong."""
+"""YAML as this project reads and writes it: version 1.2, no duplicate keys, and one sentence about any error."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ruamel.yaml.resolver import VersionedResolver
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.files import write_atomically
 
-# No run file comes near these; a file that passes them was made to exhaust who reads it, or is none.
+# No run file comes near these limits; a file beyond them is an attack on its reader, or not a run file.
 _MOST_BYTES = 1_000_000
 _MOST_VALUES = 100_000
 _DEEPEST = 50
@@ -24,7 +24,7 @@ _MOST_SHOWN = 100
 
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {f"{_TAG}{name}" for name in ("null", "bool", "int", "float", "str")}
-# YAML 1.2 knows no dates: 2024-01-01 is a text, and so is a lone =.
+# YAML 1.2 has no dates: 2024-01-01 is a text, and so is a lone =.
 _TEXTS_SINCE = {f"{_TAG}timestamp", f"{_TAG}value"}
 _RESOLVER = VersionedResolver(version="1.2")
 _MARKS_OF_UTF = [(codecs.BOM_UTF32_LE, "UTF-32"), (codecs.BOM_UTF32_BE, "UTF-32")]
@@ -35,7 +35,7 @@ def read_yaml(path: Path) -> Any:
     """Return what a YAML file holds: mappings by texts, lists, texts, numbers, true, false and None.
 
     Raises:
-        UserError: if it cannot be read, is not UTF-8 or not YAML, writes a key twice, or is no single plain document.
+        UserError: if it cannot be read, is not UTF-8 or not YAML, has a key twice, or is not a single plain document.
     """
     try:
         with path.open("rb") as file:
@@ -48,7 +48,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(content: bytes | str, source: str) -> Any:
-    """Return what a text of YAML holds.
+    """Return the content of a YAML text.
 
     Args:
         content: the text; bytes are UTF-8.
@@ -71,12 +71,12 @@ def parse_yaml(content: bytes | str, source: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Return a value as YAML that reads the same here and where YAML 1.1 is read, as Snakemake does."""
+    """Return a value as YAML that reads the same here and as YAML 1.1, which Snakemake reads."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
 
 
 def write_yaml(value: Any, path: Path) -> None:
-    """Write a value as `dump_yaml` gives it, and leave the file alone where it already says the same."""
+    """Write a value as `dump_yaml` formats it, leaving a file that already has the same content untouched."""
     text = dump_yaml(value)
     if not (path.is_file() and path.read_bytes() == text.encode()):
         write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
@@ -100,7 +100,7 @@ class _Constructor(SafeConstructor):
         return super().construct_document(node)
 
     def _measure(self, node: Node, path: tuple[Any, ...], known: dict[int, int], above: set[int]) -> int:
-        """Check a node and all that it holds, and return of how many values it is the sum, aliases written out."""
+        """Check a node and all that it contains, and return how many values it has once aliases are expanded."""
         key, line = dotted(path) or "the file", node.start_mark.line + 1
         if id(node) in above:
             raise UserError(f"{key} is an alias of what it stands in, from line {line}; write out what you mean")
@@ -134,7 +134,7 @@ class _Constructor(SafeConstructor):
 
 
 def _entries(node: MappingNode, path: tuple[Any, ...]) -> list[tuple[Any, Node]]:
-    """Return a mapping's values by their keys, of which each is a text and there once."""
+    """Return a mapping's values by their keys, each of which must be a text and occur only once."""
     lines: dict[str, int] = {}
     for name, _ in node.value:
         line = name.start_mark.line + 1
@@ -163,7 +163,7 @@ def _tagged(node: Node, key: str) -> UserError:
 
 class _Dumper(yaml.SafeDumper):
     def represent_text(self, text: str) -> yaml.ScalarNode:
-        """Put in quotes what YAML 1.2 takes for something else than a text, such as 1e5; PyYAML sees to 1.1."""
+        """Quote texts that YAML 1.2 would read as something else, such as 1e5; PyYAML does that for 1.1."""
         is_text = _RESOLVER.resolve(ScalarNode, text, (True, False)) == f"{_TAG}str"
         return self.represent_scalar(f"{_TAG}str", text, style=None if is_text else "'")
 

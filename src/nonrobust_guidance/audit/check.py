@@ -1,4 +1,4 @@
-"""The audit: are the files the published ones, and do the results that were just made agree with the published?"""
+"""The audit: are the files the published ones, and do the new results agree with the published ones?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def audit(run: Reported, results_folder: Path, published_folder: Path) -> None:
     Args:
         run: the run.
         results_folder: of the run, made here.
-        published_folder: what git holds of it.
+        published_folder: the run's files that git holds.
 
     Raises:
         UserError: if a file is not what was published, a row is different, or there is nothing to compare.
@@ -67,10 +67,10 @@ def audit(run: Reported, results_folder: Path, published_folder: Path) -> None:
 
 
 def published_table(path: Path) -> pd.DataFrame:
-    """Return a table as the last commit holds it, all columns as texts.
+    """Return a table as it is in the last commit, all columns as texts.
 
     Raises:
-        UserError: if it holds none.
+        UserError: if the commit does not have it.
     """
     content = committed(path.as_posix())
     if content is None:
@@ -91,7 +91,7 @@ def as_row(compared: Compared) -> dict[str, str]:
 
 
 def listing(compared: Sequence[Compared]) -> list[str]:
-    """Return a line for each cell of the metrics, and for whatever else is not bit-equal."""
+    """Return a line for each cell of the metrics, and for everything else that is not bit-equal."""
     lines = []
     for row in compared:
         if COMPARED[row.table].key == CELL or row.agreement is not Agreement.BIT_EQUAL:
@@ -101,6 +101,6 @@ def listing(compared: Sequence[Compared]) -> list[str]:
 
 
 def summary(compared: Sequence[Compared]) -> str:
-    """Return how many rows agree how far, in one line."""
+    """Return how many rows have each degree of agreement, in one line."""
     counts = Counter(row.agreement for row in compared)
     return f"{len(compared)} rows: " + ", ".join(f"{counts[level]} {level}" for level in Agreement if counts[level])

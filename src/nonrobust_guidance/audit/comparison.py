@@ -1,8 +1,8 @@
 """Two tables of the same run, made at different times or places, cell by cell.
 
 Numbers from another kind of processor differ in their last digits, and a chain of denoising steps passes differences
-on. So four answers are told apart, from the strictest to the weakest: the same text; equal within rounding; within
-the interval, as another draw of the same samples would be; different.
+on. So there are four answers, from the strictest to the weakest: the same text; equal within rounding; within the
+interval, as another draw of the same samples would be; different.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from nonrobust_guidance.metrics.statistics.intervals import LEVEL, Interval, dif
 from nonrobust_guidance.metrics.tables import COMPARED, UNDECIDED
 
 EXACT = ("n", "reference_n")
-"""Counts that the configuration and the data fix."""
+"""Counts that are determined by the configuration and the data."""
 DECIDED_BY = ("test", "one", "other", "verdict")
 """Columns of the claims that say which number decided, and how."""
 OPEN_ENDS = {"inf", "-inf"}
@@ -28,7 +28,7 @@ ROUNDING_OF_NUMBER = 1e-3
 
 
 class Agreement(IntEnum):
-    """How far two numbers agree; the larger, the less."""
+    """How far two numbers agree; larger values mean less agreement."""
 
     BIT_EQUAL = 0
     ROUNDING = 1
@@ -46,11 +46,11 @@ class Compared:
 
     Attributes:
         table: name of the file.
-        key: the texts that name the row.
+        key: the texts that identify the row.
         agreement: of the column that agrees least.
         column: that column; empty where all are bit-equal.
         published: its text in the published table; empty where the row is missing there.
-        fresh: its text in the other one, likewise.
+        fresh: its text in the other table; empty where the row is missing there.
     """
 
     table: str
@@ -67,7 +67,7 @@ def compare_tables(name: str, published: pd.DataFrame, fresh: pd.DataFrame, wide
     Args:
         name: of the table, a key of `COMPARED`.
         published: all columns as texts.
-        fresh: likewise.
+        fresh: the same for the other table.
         widening: factor by which an interval is widened before a number counts as outside; see `widening_for`.
     """
     key = list(COMPARED[name].key)
@@ -90,12 +90,12 @@ def rows(table: pd.DataFrame) -> list[dict[str, str]]:
 def compare_rows(
     name: str, key: tuple[str, ...], published: Mapping[str, str], fresh: Mapping[str, str], widening: float
 ) -> Compared:
-    """Return the comparison of a row: that of its column that agrees least, of several the first.
+    """Return the comparison of a row: that of the column that agrees least, the first one if there are several.
 
-    Of two verdicts that are not the same, or rest on other numbers, it is that of the verdicts.
+    For claims whose verdicts differ, or rest on different numbers, it is that of the verdicts.
     """
     if "verdict" in published and any(published.get(column) != fresh.get(column) for column in DECIDED_BY):
-        # Another number decides, or how: the two rows have only their verdicts to compare.
+        # A different number decides, or in a different way: only the verdicts of the two rows can be compared.
         agreement = max(Agreement.INTERVAL, compare_verdicts(published["verdict"], fresh.get("verdict", "")))
         return Compared(name, key, agreement, "verdict", published["verdict"], fresh.get("verdict", ""))
     worst = Compared(name, key, Agreement.BIT_EQUAL)
@@ -107,7 +107,7 @@ def compare_rows(
 
 
 def compare_verdicts(published: str, fresh: str) -> Agreement:
-    """Return how far two verdicts agree: another draw of as many samples may well leave undecided what one decides."""
+    """Return how far two verdicts agree: what one draw decides, another of as many samples may well leave undecided."""
     if published == fresh:
         return Agreement.BIT_EQUAL
     return Agreement.INTERVAL if UNDECIDED in (published, fresh) else Agreement.DIFFERENT
@@ -119,9 +119,9 @@ def compare_column(
     """Return how far a column of two rows agrees.
 
     A number is equal within rounding if it moved by no more than a twentieth of half its interval, or by a thousandth
-    of itself. It is different if the interval of the difference, for independent draws and widened, leaves out zero. A
-    number that has no interval, nor follows from a share, is never the reason why a row is different; texts and fixed
-    counts are, where they are not the same.
+    of itself. It is different if the widened interval of the difference of independent draws excludes zero. A number
+    that has no interval, and is not a share from which one follows, never makes a row different; texts and fixed counts
+    do if they are not the same.
     """
     before, after = published.get(column), fresh.get(column)
     if before is None or after is None:
@@ -129,7 +129,7 @@ def compare_column(
     if before == after:
         return Agreement.BIT_EQUAL
     if column.endswith(("_low", "_high")) and {before, after} & OPEN_ENDS:
-        # A ratio whose denominator is just, or just not, told apart from zero: its value is compared all the same.
+        # A ratio whose denominator is barely, or barely not, distinguishable from zero: its value is still compared.
         return Agreement.INTERVAL
     a, b = number(before), number(after)
     if a is None or b is None or column in EXACT or column.endswith(tuple(f"_{count}" for count in EXACT[1:])):
@@ -147,7 +147,7 @@ def compare_column(
 
 
 def number(text: str) -> float | None:
-    """Return the finite number that a text says, or None."""
+    """Return the finite number in a text, or None."""
     try:
         value = float(text)
     except ValueError:
@@ -156,10 +156,10 @@ def number(text: str) -> float | None:
 
 
 def interval_of(column: str, row: Mapping[str, str]) -> Interval | None:
-    """Return a number with its interval, for a share without one that of Wilson; None where there is none.
+    """Return a number with its interval (Wilson's for a share without one); None where it has no interval.
 
-    A number may lie outside its interval, as a biased bootstrap's does, but it is not believed the more for that:
-    neither arm is longer than the interval.
+    A number may lie outside its interval, as with a biased bootstrap, but that does not earn it more tolerance: neither
+    arm is longer than the interval.
     """
     value, low, high = (number(row.get(name, "")) for name in (column, f"{column}_low", f"{column}_high"))
     if value is not None and low is not None and high is not None:
@@ -175,13 +175,13 @@ def interval_of(column: str, row: Mapping[str, str]) -> Interval | None:
 def widening_for(comparisons: int) -> float:
     """Return the factor that widens 95% intervals so that all of an audit's comparisons together hold at 95%.
 
-    Bonferroni's rule in units of the normal distribution: of hundreds of honest cells that were drawn anew, some lie
-    outside their own intervals, and no cell may be called different for that.
+    Bonferroni's rule in units of the normal distribution: if hundreds of correct cells are drawn again, some will lie
+    outside their own intervals, and that must not make a cell different.
     """
     z = NormalDist()
     return z.inv_cdf(1 - (1 - LEVEL) / (2 * max(comparisons, 1))) / z.inv_cdf((1 + LEVEL) / 2)
 
 
 def count_intervals(tables: Iterable[pd.DataFrame]) -> int:
-    """Return how many numbers with an interval these tables hold."""
+    """Return how many numbers with an interval these tables have."""
     return sum(len(table) * sum(f"{column}_low" in table.columns for column in table.columns) for table in tables)

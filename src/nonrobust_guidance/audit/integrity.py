@@ -1,4 +1,4 @@
-"""Files that are not what was published or recorded of them: each is named, with what it should have been."""
+"""Files that differ from what was published or recorded: each is named, with what it should have been."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from nonrobust_guidance.records.cards import CARD_FILE, read_card
 
 
 def find_changed(run: Measured, results_folder: Path, published_folder: Path) -> Iterator[str]:
-    """Yield a sentence for every file that is not what the last commit, a manifest or a card says.
+    """Yield a sentence for every file that does not match the last commit, a manifest or a card.
 
     Args:
         run: the run.
         results_folder: of the run.
-        published_folder: what git holds of it.
+        published_folder: the run's files that git holds.
     """
     yield from changed_published(published_folder, [file.name for file in PUBLISHED if file.belongs_to(run)])
     data = Path("data", run.dataset.name)
@@ -35,14 +35,14 @@ def find_changed(run: Measured, results_folder: Path, published_folder: Path) ->
 
 
 def changed_tracked() -> Iterator[str]:
-    """Yield the inputs and checkpoints that the committed ``data.dvc`` does not vouch for."""
+    """Yield the inputs and checkpoints that do not match the committed ``data.dvc``."""
     for file in read_data_file(committed(DATA_FILE)):
         if file.differs():
             yield _sentence(file.path, f"the committed {DATA_FILE} says")
 
 
 def changed_published(folder: Path, names: Iterable[str]) -> Iterator[str]:
-    """Yield the published tables that ``dvc.lock`` does not vouch for: those of the last commit, and those here."""
+    """Yield the published tables that do not match ``dvc.lock``: those of the last commit, and those here."""
     for where, lock, read in (
         (" of the last commit", committed(LOCK_FILE), committed),
         ("", read_file(LOCK_FILE), read_file),
@@ -57,7 +57,7 @@ def changed_published(folder: Path, names: Iterable[str]) -> Iterator[str]:
 
 
 def changed_arrays(folder: Path) -> Iterator[str]:
-    """Yield the arrays that the manifest of a dataset does not vouch for."""
+    """Yield the arrays that do not match the manifest of their dataset."""
     try:
         splits = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))["splits"]
         expected = {
@@ -72,7 +72,7 @@ def changed_arrays(folder: Path) -> Iterator[str]:
 
 
 def changed_by_card(path: Path, inputs_folder: Path | None = None) -> Iterator[str]:
-    """Yield the files that a card does not vouch for, and with a folder, those in it that it was made from."""
+    """Yield the files that do not match a card and, given a folder, its inputs there that do not match it."""
     try:
         card = read_card(path)
     except UserError as error:

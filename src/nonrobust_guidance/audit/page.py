@@ -18,8 +18,8 @@ def render_audit(run: str, compared: Sequence[Compared], changed: Sequence[str],
     """Write the page: the answer, the files that changed, and a row for each cell.
 
     Args:
-        run: its name.
-        compared: of all tables.
+        run: the run's name.
+        compared: the comparisons of all tables.
         changed: a sentence for each file that is not what was published.
         output_html: the page.
     """

@@ -1,4 +1,4 @@
-"""What git holds of a run: its tables, and the numbers that ``dvc metrics`` shows."""
+"""The files of a run that git holds: its tables, and the numbers that ``dvc metrics`` shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SHOWN = ("accuracy_self", "accuracy_heldout", "none_share", "fd_judge_conditiona
 
 
 def record_results(results_folder: Path, output_folder: Path) -> None:
-    """Copy a run's tables, and write ``metrics.json``, which DVC shows; a file that says the same stays untouched.
+    """Copy a run's tables, and write ``metrics.json``, which DVC shows; a file with the same content stays untouched.
 
     Raises:
         UserError: if a table is missing.

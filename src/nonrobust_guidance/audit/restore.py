@@ -1,4 +1,4 @@
-"""Published checkpoints: brought where they are missing, and checked before they are published."""
+"""Published checkpoints: fetched where they are missing, and checked before they are published."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from nonrobust_guidance.records.trainings import mismatches
 
 
 def restore_checkpoints(run: Models) -> None:
-    """Bring those of the run's published files that are missing, and say which checkpoints it cannot use, and why.
+    """Fetch the run's published files that are missing, and say which checkpoints it cannot use, and why.
 
     Raises:
-        UserError: if DVC cannot bring a file.
+        UserError: if DVC cannot fetch a file.
     """
     folder = Path("data", run.dataset.name)
     tracked = [file for file in read_data_file(read_file(DATA_FILE)) if file.path.is_relative_to(folder)]
@@ -60,11 +60,11 @@ def _pull(files: list[str]) -> None:
     from dvc.repo import Repo
 
     try:
-        # This needs nothing of Git, and an archive of the code has none.
+        # Without Git, which this does not need and an archive of the code does not have.
         with Repo(config={"core": {"no_scm": True}}) as repo:
             repo.pull(targets=files)
     except Exception as error:
-        # DVC's own, or whatever the library of a team's remote raises.
+        # DVC's own errors, or whatever the library of a team's remote raises.
         reason = (str(error) or type(error).__name__).splitlines()[0].rstrip(":.")
         missing = next((file for file in files if not Path(file).is_file()), files[0])
         raise UserError(

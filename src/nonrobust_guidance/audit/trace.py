@@ -25,7 +25,7 @@ def find_cell(run: Measured, method: str, scale: float, target: str, seed: int) 
     """Return the cell of a run.
 
     Raises:
-        UserError: if the run has none like it.
+        UserError: if the run has no such cell.
     """
     cells = [cell for cell in list_cells(run) if cell.method.name == method]
     for cell in cells:
@@ -43,9 +43,9 @@ def find_cell(run: Measured, method: str, scale: float, target: str, seed: int) 
 
 
 def trace(run: Measured, config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
-    """Return lines that say where the row of a cell comes from, and how to make it again.
+    """Return lines on where the row of a cell comes from, and how to make it again.
 
-    Every file is held against what its card recorded; one that changed since is marked.
+    Every file is compared with what its card recorded; one that has changed since is marked.
 
     Raises:
         UserError: if the row or a card is missing.
@@ -73,7 +73,7 @@ def trace(run: Measured, config_file: Path, cell: Cell, results_folder: Path) ->
 
 
 def remake(config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
-    """Make the row again, and return lines that say how far each of its numbers agrees with what it was.
+    """Make the row again, and return lines on how far each of its numbers agrees with the earlier one.
 
     Raises:
         UserError: if there was no such row, or Snakemake is not installed or fails.
@@ -96,7 +96,7 @@ def remake(config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
 
 
 def remake_command(config_file: Path, cell: Cell, results_folder: Path) -> list[str]:
-    """Return the call of Snakemake that draws the cell and scores its method again, and nothing else."""
+    """Return the Snakemake command that draws the cell and scores its method again, and does nothing else."""
     targets = [
         cell.path(results_folder / "samples"),
         results_folder / "scores" / f"{cell.method.name}.csv",
@@ -137,7 +137,7 @@ def checkpoint_lines(folder: Path, recorded: str) -> list[str]:
 
 
 def made_by(card: Mapping[str, Any]) -> Iterator[str]:
-    """Yield who made what a card is about."""
+    """Yield lines on what made the files that a card describes."""
     same = "this code" if card["code"] == code_hash() else "OTHER code than this"
     device = card["device"]
     yield f"  made by {same}, {card['code'][:12]}, of commit {card['commit'] or 'unknown'}"
@@ -147,13 +147,13 @@ def made_by(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def marked(path: Path, recorded: str) -> str:
-    """Return a line with a file and its recorded SHA-256, marked if it is another file now."""
+    """Return a line with a file and its recorded SHA-256, marked if the file has changed."""
     state = "MISSING" if not path.is_file() else "as recorded" if sha256_of(path) == recorded else "CHANGED since"
     return f"  {path} sha256 {recorded} ({state})"
 
 
 def records_of_jobs(cell: Cell, results_folder: Path) -> Sequence[Path]:
-    """Return the logs and benchmarks of the jobs that drew and scored a cell, those that are there."""
+    """Return those logs and benchmarks of the jobs that drew and scored a cell that exist."""
     name = cell.method.name
     stems = [f"draw_samples/{name}_scale-{cell.scale:g}", f"score_samples/{name}"]
     files = [

@@ -16,13 +16,13 @@ from nonrobust_guidance.metrics.tables import ALL_TARGETS, CLAIMS, COMPARISONS, 
 
 
 def trace_claim(run: Measured, config_file: Path, claim: int, target: str, results_folder: Path) -> list[str]:
-    """Return lines that say what a verdict rests on, down to the commands that trace each cell behind it.
+    """Return lines on what a verdict rests on, down to the commands that trace each cell behind it.
 
     Args:
         run: the run.
         config_file: its configuration, for the commands.
         claim: its number.
-        target: a class, or what the table has for all of them.
+        target: a class, or the table's name for all of them.
         results_folder: of the run.
 
     Raises:
@@ -55,7 +55,7 @@ def find_verdict(claim: int, target: str, path: Path) -> dict[str, str]:
 
 
 def find_comparison(verdict: Mapping[str, str], path: Path) -> dict[str, str]:
-    """Return the row of the pair of methods that a verdict is about; empty where it is about no pair.
+    """Return the row of the pair of methods that a verdict is about; empty where it is not about a pair.
 
     Raises:
         UserError: if the table is missing.

@@ -20,13 +20,13 @@ LOCK_FILE = "dvc.lock"
 
 @dataclass(frozen=True)
 class Tracked:
-    """A file and the MD5 that it had when it was published; DVC names contents so."""
+    """A file and the MD5 that it had when it was published; DVC identifies contents by their MD5."""
 
     path: Path
     md5: str
 
     def differs(self) -> bool:
-        """Return whether the file is missing or another one."""
+        """Return whether the file is missing or has changed."""
         return not self.path.is_file() or md5_of(self.path) != self.md5
 
 
@@ -40,7 +40,7 @@ def require_commit() -> None:
     """Check that there is a commit to compare with.
 
     Raises:
-        UserError: if this is no clone, or git cannot read it.
+        UserError: if this is not a clone, or git cannot read it.
     """
     try:
         git("rev-parse", "--verify", "HEAD")
@@ -51,7 +51,7 @@ def require_commit() -> None:
 
 
 def committed(path: str, revision: str = "HEAD") -> bytes | None:
-    """Return a file as a commit holds it; None where it holds none, or this is no clone."""
+    """Return a file as it is in a commit; None where it is not in it, or this is not a clone."""
     try:
         return git("show", f"{revision}:./{path}")
     except (OSError, subprocess.SubprocessError):
@@ -59,7 +59,7 @@ def committed(path: str, revision: str = "HEAD") -> bytes | None:
 
 
 def read_file(path: str) -> bytes | None:
-    """Return a file as it is here; None where there is none."""
+    """Return a file as it is here; None if there is no such file."""
     return Path(path).read_bytes() if Path(path).is_file() else None
 
 
@@ -86,7 +86,7 @@ def read_data_file(content: bytes | None) -> list[Tracked]:
 
 
 def locked_files(content: bytes | None, folder: Path) -> Iterator[Tracked]:
-    """Yield the files within a folder that the text of ``dvc.lock`` says a stage made.
+    """Yield the files within a folder that a stage made, according to the text of ``dvc.lock``.
 
     Raises:
         UserError: if it is not what DVC writes.

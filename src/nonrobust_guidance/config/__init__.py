@@ -1,4 +1,4 @@
-"""A run's configuration: composed of the stages' sections, read, checked across them, and completed with defaults."""
+"""A run's configuration: made of the stages' sections, read, checked across sections, and completed with defaults."""
 
 from nonrobust_guidance.config.reading import (
     load_config,

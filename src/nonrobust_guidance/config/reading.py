@@ -1,4 +1,4 @@
-"""From a YAML file to a run in which nothing is left to look up."""
+"""From a YAML file to a run in which every value is filled in."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def load_config(path: Path) -> Run:
 
 
 def load_models(path: Path) -> Models:
-    """Read the sections of data and models, from a file of these alone or from a run file.
+    """Read the sections of data and models, from a file with only these or from a run file.
 
     Raises:
         UserError: if the file cannot be read, or a key or value in it is wrong.
@@ -40,10 +40,10 @@ def load_models(path: Path) -> Models:
 
 
 def parse_config(raw: Any, source: str) -> Run:
-    """Return the run that a file says, all defaults filled in; of `Run.resolved` it is the same run again.
+    """Return the run that a file describes, all defaults filled in; from `Run.resolved` it gives the same run again.
 
     Args:
-        raw: what the file holds.
+        raw: the content of the file.
         source: the file's name, for messages.
 
     Raises:
@@ -53,7 +53,7 @@ def parse_config(raw: Any, source: str) -> Run:
 
 
 def parse_models(raw: Any, source: str) -> Models:
-    """Return the sections of data and models that a file says; a file of a whole run is held to all of it.
+    """Return the sections of data and models in a file; in a file of a whole run, everything is checked.
 
     Raises:
         UserError: as `parse_config` does.
@@ -72,17 +72,17 @@ def _parse(kind: type[M], raw: Any, source: str) -> M:
 
 
 def write_config(config: Models, path: Path) -> None:
-    """Write a configuration as YAML, and leave the file alone where it already says the same."""
+    """Write a configuration as YAML, leaving a file that already has the same content untouched."""
     write_yaml(config.resolved(), path)
 
 
 def read_run(files: Iterable[str | Path], assignments: Iterable[str] = ()) -> list[dict[str, Any]]:
-    """Read what makes up a run, of which the later wins: its files, and each ``key=value`` of Snakemake's ``--config``.
+    """Read the parts of a run, later ones overriding earlier ones: its files, and Snakemake's ``--config`` values.
 
-    Values are YAML, as in the files.
+    Each assignment is ``key=value``, with the value in YAML, as in the files.
 
     Raises:
-        UserError: if a file cannot be read, or one of them is no mapping or no YAML.
+        UserError: if a file cannot be read, or one of them is not a mapping or not YAML.
     """
     parts = []
     for path in map(Path, files):
@@ -96,9 +96,10 @@ def read_run(files: Iterable[str | Path], assignments: Iterable[str] = ()) -> li
 
 
 def require_run_files(arguments: Sequence[str]) -> None:
-    """End the program with one sentence if a file that Snakemake's ``--configfile`` names is none of a run.
+    """End the program with one sentence if a file named by Snakemake's ``--configfile`` is not a run file.
 
-    For the profile, which is read first: Snakemake itself ends with a traceback where a file is missing.
+    It is called from the profile, which is read first, because Snakemake itself ends with a traceback if a file is
+    missing.
     """
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--configfile", "--configfiles", nargs="+", default=[])
@@ -109,7 +110,7 @@ def require_run_files(arguments: Sequence[str]) -> None:
 
 
 def sample_files(run: Measured) -> list[str]:
-    """List the files that a run draws, relative to its samples' folder; unguided ones have scale 0 and no target."""
+    """List the files of samples that a run draws, relative to their folder; scale 0 and no target if unguided."""
     return [
         f"{cell_folder(name, scale, seed)}/{target}.npy"
         for name, method in run.sampling.methods.items()

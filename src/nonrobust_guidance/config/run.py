@@ -25,18 +25,18 @@ class Models(Settings):
     """All that the data and the checkpoints are made from; runs of the same dataset may share them."""
 
     fidelity: Fidelity = "corrected"
-    """Of what may be left out: corrected, or paper, which draws SportBalls as the original code does (the class leaks
+    """Defaults of some keys: corrected, or paper, which draws SportBalls as the original code does (the class leaks
     into the geometry) and follows the raw logit where there are more than two classes."""
     device: Annotated[Device, CARRIED_OUT] = "auto"
-    """Where networks run; auto is the first of cuda, mps and cpu that is there, but never the cpu for a job that was
-    given a GPU. No sample or score is made anew when it changes."""
+    """Where networks run; auto is the first of cuda, mps and cpu that is available, but never the cpu for a job that
+    was given a GPU. No sample or score is made again when it changes."""
     dataset: Annotated[
         Dataset,
         OneOf(DATASETS, key="kind", needs=("classes", "image_size", "num_images", "open"), base=OfDataset),
     ]
     diffusion: Diffusion
     classifiers: Annotated[dict[Identifier, Classifier], Field(min_length=1)]
-    """By name; the name is the checkpoint's folder too."""
+    """By name, which is also that of the checkpoint's folder."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,7 +59,7 @@ class Run(Models):
     report: Report = Report()
 
     def resolved(self) -> dict[str, Any]:
-        """Return all that the run says, its name first."""
+        """Return all settings of the run, its name first."""
         return {"run": self.run, **super().resolved()}
 
     @model_validator(mode="after")
@@ -69,17 +69,17 @@ class Run(Models):
 
 
 def _with_fidelity(raw: Any) -> Any:
-    """Return the configuration with the original code's choices where ``fidelity: paper`` asks for them.
+    """Return the configuration with the original code's choices if it has ``fidelity: paper``.
 
-    There SportBalls draws its factors from one number, and guidance toward one of more than two classes follows the
-    raw logit. What is written out stays as it is.
+    With these, SportBalls draws its factors from one number, and guidance toward one of more than two classes follows
+    the raw logit. Keys that the run file sets itself stay as they are.
     """
     if not isinstance(raw, Mapping) or raw.get("fidelity") != "paper" or not isinstance(raw.get("dataset"), Mapping):
         return raw
     paper, dataset, sampling = {}, raw["dataset"], raw.get("sampling")
     if dataset.get("kind") == "sportballs":
         paper["dataset"] = {"independent_draws": False, **dataset}
-    classes = dataset.get("classes")  # left out, they are the four balls
+    classes = dataset.get("classes")  # by default the four balls
     if isinstance(sampling, Mapping) and (classes is None or len(classes) > 2):
         paper["sampling"] = {"objective": "logit", **sampling}
     return {**raw, **paper}

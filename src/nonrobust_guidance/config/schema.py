@@ -12,7 +12,7 @@ from nonrobust_guidance.files import write_atomically
 def json_schema() -> str:
     """Return the schema as text.
 
-    It says what each section holds, and not what sections must be to each other; the command check-config knows both.
+    It describes each section by itself, not how sections must fit together; the command check-config checks both.
     """
     schema = Run.model_json_schema(mode="validation")
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=1) + "\n"

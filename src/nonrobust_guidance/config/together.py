@@ -1,4 +1,4 @@
-"""Values that are right, each in its section, but not together: each check names the key and says what to do."""
+"""Values that are valid in their own sections but not together: each check names the key and says what to do."""
 
 from __future__ import annotations
 
@@ -60,8 +60,8 @@ def _check_halving(unet: UNet, image_size: int) -> None:
 
 
 def _check_batches(run: Models) -> None:
-    """Check that batches can be shared out, as far as it is known how many processes and images there are."""
-    # Of other data, num_images is the most that are taken, and there may be fewer.
+    """Check that batches can be divided, as far as the numbers of processes and images are known."""
+    # For other data, num_images is only the most that are taken, and there may be fewer.
     images = run.dataset.num_images.train if isinstance(run.dataset, SportBallsData) else math.inf
     unet = {"diffusion": (run.diffusion.training, None, False)}
     trained = {
@@ -103,7 +103,7 @@ def check_run(run: Measured, report: Report) -> None:
 
 
 def _check_metrics(run: Measured) -> None:
-    """Check that the judge exists and can judge, that names do not clash, and that there are steps enough."""
+    """Check that the judge exists and can judge, that names do not clash, and that there are enough steps."""
     judge, judges = run.metrics.judge, [name for name, c in run.classifiers.items() if c.is_judge]
     _require(
         judge in judges,

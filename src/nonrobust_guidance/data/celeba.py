@@ -43,12 +43,12 @@ class CelebAData(OfDataset):
 
     kind: Literal["celeba"]
     root: PathText = "data/raw/celeba"
-    """Folder of img_align_celeba.zip, unpacked or not, and of the lists; torchvision downloads what is missing. Or of
-    what Kaggle's archive holds."""
+    """Folder with img_align_celeba.zip, unpacked or not, and the lists; torchvision downloads what is missing. Or a
+    folder with the contents of Kaggle's archive."""
     attribute: Attribute = "Male"
-    """Who has it is label 1."""
+    """Images that have it get label 1."""
     classes: Pair
-    """Names of labels 0 and 1; of the attribute Male, female and male if they are left out."""
+    """Names of labels 0 and 1; for the attribute Male, by default female and male."""
     image_size: ImageSize = 64
     """Height and width in pixels."""
     num_images: NumImages | None = absent()

@@ -31,11 +31,11 @@ class CelebAHQData(OfDataset):
 
     kind: Literal["celebahq"]
     root: PathText = "data/raw/celebahq"
-    """Folder of the Parquet files, which lie in it or in its folder data."""
+    """Folder with the Parquet files, directly or in its folder data."""
     repository: Annotated[Repository | None, OR_NULL] = "korexyz/celeba-hq-256x256"
     """Data set of the Hugging Face hub; null for files that were put into root by hand."""
     revision: Annotated[Commit | None, OR_NULL] = None
-    """A commit; null is the newest at the first fetch, which is recorded, and that one afterwards."""
+    """A commit; null takes the newest at the first fetch, records it, and takes the same one afterwards."""
     classes: Pair = ("female", "male")
     """Names of labels 0 and 1."""
     image_size: ImageSize = 256

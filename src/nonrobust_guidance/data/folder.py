@@ -22,7 +22,7 @@ _FOLDERS = {"type": "object", "additionalProperties": {"type": "string"}, "minPr
 
 
 class Split(Settings):
-    """Shares of each class that are drawn for validation and for test where there are no such folders."""
+    """Shares of each class to draw for validation and for test if there are no such folders."""
 
     validation: Share = 0.1
     test: Share = 0.1
@@ -36,13 +36,13 @@ class FolderData(OfDataset):
     """Has a folder for each class, or folders train, validation and test that have them; ~ and $NAME, a variable of the
     environment, are expanded."""
     classes: Annotated[tuple[Words, ...], Field(min_length=2), DIFFERENT, WithJsonSchema({"anyOf": [_NAMES, _FOLDERS]})]
-    """Names of the classes' folders in label order, or a mapping from names to folders where these have other letters
-    than letters, digits, - and _; other folders are passed over."""
+    """Names of the classes' folders in label order, or a mapping from names to folders, if these contain anything but
+    letters, digits, - and _; other folders are skipped."""
     folders: dict[str, Words] | None = absent()
-    """What a mapping of classes becomes, beside the list of their names."""
+    """The folders from a mapping of classes, which then become a list of names."""
     split: Split = Split()
     center_crop: Flag = True
-    """Whether the largest square in the middle is taken, or the whole image is squeezed into a square."""
+    """Whether to take the largest square in the middle, rather than squeeze the whole image into a square."""
     image_size: ImageSize = 64
     """Height and width in pixels."""
     num_images: NumImages | None = absent()

@@ -13,7 +13,7 @@ ImageSize = Annotated[int, Number(whole=True, least=8, most=4096)]
 
 
 class NumImages(Settings):
-    """Of each split; for sources with a number of their own the most that are taken, drawn by the seed."""
+    """How many images each split has; for sources with a fixed number, the most that are taken, drawn by the seed."""
 
     train: Count | None = absent()
     validation: Count | None = absent()

@@ -13,14 +13,14 @@ from nonrobust_guidance.settings.types import DIFFERENT, Length, Number, Seed, S
 
 
 class Bootstrap(Settings):
-    """Of the intervals of the distances."""
+    """How the intervals of the distances are resampled."""
 
     resamples: Annotated[int, Number(whole=True, least=2, most=100_000)] = 200
     seed: Seed = 0
 
 
 class Sensitivity(Settings):
-    """Of logits and gradients to a step along the forward process."""
+    """Sensitivity of logits and gradients to a step along the forward process."""
 
     levels: Length = 21
     """Pairs of neighbouring noise levels to report."""
@@ -29,7 +29,7 @@ class Sensitivity(Settings):
 
 
 class Trajectories(Settings):
-    """Of the gradients along the sampling of every guided method.
+    """Trajectories of the gradients along the sampling of every guided method.
 
     They are followed at the middle one of its scales, toward the first target, with the first seed.
     """
@@ -38,32 +38,33 @@ class Trajectories(Settings):
 
 
 class Signatures(Settings):
-    """Of failing guidance."""
+    """Signatures of failing guidance."""
 
     num_rows: Length = 1000
     """Samples of a cell listed in factors.csv."""
 
 
 class Cost(Settings):
-    """Of what a method's samples cost, measured.
+    """Measuring what a method's samples cost.
 
-    Whole chains are timed. One of 400 steps takes minutes for 64 images, so a run of many such may do with one round.
+    Whole chains are timed. A chain of 400 steps takes minutes for 64 images, so one round may be enough for a run with
+    many of them.
     """
 
     rounds: Annotated[int, Number(whole=True, least=1, most=1000)] = 3
     """In each of them every method draws one batch."""
     batch_size: Annotated[int, Number(whole=True, least=1, most=10_000)] = 64
-    """Images of a batch, and four times as many where what is not accepted is drawn again; a multiple of what the
-    networks see at a time, 32 images of 32 x 32, wastes no passes."""
+    """Images in a batch; four times as many where images that are not accepted are drawn again. A multiple of what the
+    networks see at a time (32 images of 32 x 32) wastes no passes."""
 
 
 class GroundTruth(Settings):
-    """Of the page on data whose conditional distribution is known."""
+    """The page on data whose conditional distribution is known."""
 
     num_samples: Annotated[int, Number(whole=True, least=2, most=10_000)] = 1000
-    """Of each method at each scale; the distance is over all pairs of them."""
+    """Samples of each method at each scale; the distance is over all pairs of them."""
     num_steps: Annotated[int, Number(whole=True, least=50, most=2000)] = 100
-    """Of the chain."""
+    """Steps of the chain."""
 
 
 class Scoring(Settings):
@@ -77,9 +78,9 @@ class Scoring(Settings):
     """Whose features distances are measured in: those of the judge, of Inception as clean-fid uses it (FID), or of
     torchvision's Inception (the paper's FID). Each has columns of its own; the first one is the report's distance."""
     feature_rows: Several = 10_000
-    """Rows of features kept of each class and of each cell for kernel distances and neighbours."""
+    """Rows of features to keep of each class and of each cell, for kernel distances and neighbours."""
     neighbours: Length = 5
-    """Of precision, recall, density and coverage."""
+    """Nearest neighbours for precision, recall, density and coverage."""
     bootstrap: Bootstrap = Bootstrap()
 
 

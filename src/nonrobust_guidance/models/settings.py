@@ -97,9 +97,9 @@ class UNet(Settings):
     attention_levels: Annotated[tuple[Annotated[int, Number(whole=True, least=0)], ...], DIFFERENT] = ()
     """Levels with self-attention; 0 is the finest."""
     attention_head_dim: ChannelCount = 8
-    """Channels of a head."""
+    """Channels of an attention head."""
     norm_num_groups: ChannelCount = 32
-    """Of the group normalization."""
+    """Groups of the group normalization."""
 
     @model_validator(mode="after")
     def _require_channels(self) -> Self:
@@ -147,7 +147,7 @@ Processes = Annotated[
 
 
 class EarlyStopping(Settings):
-    """Of a guiding classifier; null trains to the end.
+    """For a guiding classifier; null trains to the end.
 
     After more than min_epochs, the training ends with the first epoch that adds less than min_gain to the accuracy on
     the validation split.
@@ -163,9 +163,9 @@ class Training(Settings):
     seed: Seed
     steps: Count
     batch_size: Count
-    """Of a step, over all processes and parts together."""
+    """Images in a step, over all processes and parts together."""
     accumulation: Annotated[Count, CARRIED_OUT] = 1
-    """Parts in which each process takes its share of a batch, where the whole share does not fit into memory."""
+    """Parts in which each process takes its share of a batch, if the whole share does not fit into memory."""
     learning_rate: Annotated[float, Number(above=0, least=1e-12, most=1)]
     """Reached after the warm-up; a cosine takes it to zero."""
     warmup_steps: Annotated[int, Number(whole=True, least=0, most=100_000_000)] = 0
@@ -174,12 +174,12 @@ class Training(Settings):
     ema_decay: Annotated[Share | None, OR_NULL] = None
     """Decay of the averaged weights, which are the ones saved; null saves the last weights."""
     processes: Annotated[Processes, CARRIED_OUT] = "auto"
-    """Of the diffusion model alone, how many train it together, each on a device of its own and on its share of every
+    """For the diffusion model only: how many processes train it, each on a device of its own and on its share of every
     batch; auto is one for each GPU of the job."""
     precision: Literal["fp32", "bf16", "auto"] = "fp32"
-    """Of the network's arithmetic; auto is bf16 where the device computes in it."""
+    """Precision of the network's arithmetic; auto is bf16 where the device computes in it."""
     checkpoint_every: Annotated[Count, CARRIED_OUT] = 500
-    """Steps after which a kill costs nothing."""
+    """Steps between saved states; a kill costs at most this many."""
     early_stopping: Annotated[EarlyStopping | None, OR_NULL] = None
 
 
@@ -210,7 +210,8 @@ class Classifier(Settings):
     ] | None = absent()  # fmt: skip
     """A torchvision network, or judge_cnn, which judges and never guides."""
     uses: Annotated[Choice | None, NETWORK] = absent()
-    """In place of architecture path/to/file.py:Class, a dataclass with build(num_classes); its fields stand beside."""
+    """In place of architecture: path/to/file.py:Class, a dataclass with build(num_classes); its fields are given beside
+    it."""
     input_size: Annotated[Annotated[int, Number(whole=True, least=8, most=4096)] | None, OR_NULL] = None
     """Side in pixels to which images are resized first; null leaves them as they are."""
     noised: Flag

@@ -22,7 +22,7 @@ class Source(Settings):
 
     repository: Repository | None = absent("Model of the Hugging Face hub, owner/name.")
     revision: Annotated[Commit | None, OR_NULL] = Field(default=None, exclude_if=lambda value: value is None)
-    """A commit; null is the newest at the first fetch, which is recorded, and that one afterwards."""
+    """A commit; null takes the newest at the first fetch, records it, and takes the same one afterwards."""
     url: Url | None = absent("Of a .safetensors file, or of a .zip archive with the model.")
     folder: Path | None = absent("Folder into which the files were put by hand.")
     path: Path | None = absent("Of the model or of its U-Net, a folder within the source; of a classifier, its file.")
@@ -49,7 +49,7 @@ class ClassifierSource(Source):
     """Where published weights of a classifier are, and how it saw the channels of its images."""
 
     mean: Channels = (0.5, 0.5, 0.5)
-    """Of the channels it was trained on, pixels in [0, 1]; with 0.5 as mean and std it sees [-1, 1]."""
+    """Of the channels in training, for pixels in [0, 1]; with 0.5 as mean and std the classifier sees [-1, 1]."""
     std: Channels = (0.5, 0.5, 0.5)
 
     @model_validator(mode="after")

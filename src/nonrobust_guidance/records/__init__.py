@@ -1,1 +1,1 @@
-"""What is written down about what was made: by whose settings, from which files, where and with what."""
+"""Records of what was made: with which settings, from which files, where and with what."""

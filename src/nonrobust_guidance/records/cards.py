@@ -1,7 +1,7 @@
-"""Cards: what a file was made from, by what and where, as JSON beside it.
+"""Cards: JSON beside a file that records what it was made from, by what and where.
 
-A checkpoint, the samples of a cell and the scores of a method each have one. It holds no time, so that the same job
-on the same machine writes the same card.
+A checkpoint, the samples of a cell and the scores of a method each have one. A card contains no time, so that the same
+job on the same machine writes the same card.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def write_card(
     device: str = "cpu",
     **further: Any,
 ) -> None:
-    """Write a card, after the files that it vouches for.
+    """Write a card, after the files that it describes.
 
     Args:
         path: the card.
         configuration: the settings that the files depend on.
-        inputs: SHA-256 of what they were made from, by a word for each.
+        inputs: SHA-256 of each input that they were made from, by a word for it.
         made: names of the files, relative to the card's folder.
-        device: that computed them: cpu, cuda or mps.
+        device: the one that computed them: cpu, cuda or mps.
         **further: what else is worth knowing, such as the seed.
     """
     card = {
@@ -56,7 +56,7 @@ def gather_cards(names: Iterable[str], checkpoints: Path, output: Path) -> None:
     """Write, as JSON, at which step each model's training ended, and with which loss and accuracy.
 
     Raises:
-        UserError: if a card is missing or none.
+        UserError: if a card is missing or not a card.
     """
     cards = {name: read_card(checkpoints / name / CARD_FILE) for name in names}
     ends = {name: {"steps": card["steps"], **card["end"]} for name, card in cards.items()}
@@ -64,7 +64,7 @@ def gather_cards(names: Iterable[str], checkpoints: Path, output: Path) -> None:
 
 
 def merge_cards(shards: Iterable[Path], path: Path, made: str) -> None:
-    """Write the card of what was put together from shards: theirs, which must be alike, with the hash of the whole.
+    """Write the card of a file merged from shards: the shards' own, which must be the same, with the whole's hash.
 
     Args:
         shards: their cards.
@@ -86,7 +86,7 @@ def read_card(path: Path) -> dict[str, Any]:
     """Read a card.
 
     Raises:
-        UserError: if it is missing or none.
+        UserError: if it is missing or not a card.
     """
     try:
         card = json.loads(path.read_text(encoding="utf-8"))

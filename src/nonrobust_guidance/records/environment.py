@@ -10,10 +10,10 @@ from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
-# Git's hooks set these, and they would name that repository in place of the one that a file is in.
+# Git's hooks set these variables, which would point git to the hook's repository instead of the file's own.
 OF_ANOTHER_CHECKOUT = {f"GIT_{what}" for what in ("DIR", "WORK_TREE", "INDEX_FILE", "COMMON_DIR", "OBJECT_DIRECTORY")}
 SOURCES = (".py", ".yaml", ".js", ".css", ".html", ".j2")
-"""Endings of all that this package is made of."""
+"""Suffixes of all files that this package consists of."""
 LIBRARIES = ("nonrobust-guidance", "torch", "diffusers", "clean-fid", "numpy")
 
 
@@ -37,7 +37,7 @@ def device() -> str:
 
 
 def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Return the processor's name, empty where the system does not tell."""
+    """Return the processor's name, empty where the system does not give it."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -49,8 +49,8 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 def commit(file: Path = Path(__file__)) -> str:
     """Return the commit of the git checkout that a file is part of, with ``-dirty`` where it was changed since.
 
-    Where the file is in none, or in one that does not track it, as an installed package is, or that git cannot read,
-    it is ``unknown:`` and why.
+    If the file is in no checkout, in one that does not track it (as for an installed package), or in one that git
+    cannot read, it is ``unknown:`` and the reason.
     """
     try:
         git("ls-files", "--error-unmatch", file.name, folder=file.parent)
@@ -73,7 +73,7 @@ def git(*arguments: str, folder: Path = Path()) -> bytes:
 
 
 def why_git_failed(error: Exception) -> str:
-    """Return in words why git could not say what it was asked about a checkout."""
+    """Return in words why git could not answer about a checkout."""
     if isinstance(error, OSError):
         return "git is not installed"
     if isinstance(error, subprocess.CalledProcessError):
@@ -85,7 +85,7 @@ def why_git_failed(error: Exception) -> str:
 
 @cache
 def code_hash(package: Path = Path(__file__).parents[1]) -> str:
-    """Return the SHA-256 of this package's source files and templates, their names included; comments count too."""
+    """Return the SHA-256 of this package's source files and templates, including their names and comments."""
     digest = hashlib.sha256()
     for file in sorted(path for path in package.rglob("*") if path.suffix in SOURCES):
         content = file.read_bytes()

@@ -1,7 +1,7 @@
-"""Trainings: which one a folder holds, whether it is the one that a run asks for, and that none is lost unasked.
+"""Trainings: which one a folder holds, whether it is the one that a run needs, and that none is lost unasked.
 
-A training is known by its settings and its data. The card of a checkpoint says both, and so does the state from which
-an unfinished training goes on.
+A training is identified by its settings and its data. Both are in the card of a checkpoint, and in the state from which
+an unfinished training continues.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ REPLACE_VARIABLE = "REPLACE_TRAININGS"
 
 
 def identify(settings: Settings, manifest: Path) -> dict[str, Any]:
-    """Return what makes a training this one: its settings, and the SHA-256 of the manifest of its data.
+    """Return what identifies a training: its settings, and the SHA-256 of the manifest of its data.
 
     Args:
         settings: all that the model depends on.
@@ -50,10 +50,10 @@ def write_checkpoint_card(
         folder: the checkpoint.
         settings: all that it depends on.
         seed: of the training.
-        history: of the training; its last row is the end.
+        history: of the training, up to its end.
         manifest: of the data that it was trained on.
         made: the files of the checkpoint, relative to its folder.
-        device: that trained it: cpu, cuda or mps.
+        device: the one that trained it: cpu, cuda or mps.
     """
     end = {key: value for key, value in history[-1].items() if key in ("loss", "validation_accuracy")}
     write_card(
@@ -72,13 +72,13 @@ def write_checkpoint_card(
 def mismatches(
     dataset: Mapping[str, Any], trained: Mapping[str, Settings], fetched: Iterable[str], folder: Path
 ) -> dict[str, str]:
-    """Return in words, for each model of the run, how the training in its folder is another one; empty if it is not.
+    """Return in words how the trainings in the folders of the run's models differ from the run's; empty if they do not.
 
-    A model that nothing was trained of yet, or half of what the run asks for, is left out.
+    A model whose training has not begun, or is the run's own but unfinished, is left out.
 
     Args:
-        dataset: what the data depend on, as their manifest says it.
-        trained: all that each model depends on that the run trains, by name.
+        dataset: what the data depend on, as recorded in their manifest.
+        trained: all that each model that the run trains depends on, by name.
         fetched: names of the models whose weights are fetched.
         folder: of the dataset, with the manifest and ``checkpoints``.
     """
@@ -101,7 +101,7 @@ def mismatches(
 
 
 def is_trained(folder: Path, settings: Settings, manifest: Path, *, replace: bool) -> bool:
-    """Return whether a folder holds this very training, complete, so that nothing is left to do.
+    """Return whether a folder holds the complete result of this very training, so that nothing is left to do.
 
     Args:
         folder: the checkpoint.
@@ -110,7 +110,7 @@ def is_trained(folder: Path, settings: Settings, manifest: Path, *, replace: boo
         replace: whether what the folder holds may be replaced, whatever it is.
 
     Raises:
-        UserError: if it holds another training, or half of one, and that may not be replaced.
+        UserError: if it holds another training, complete or not, that may not be replaced.
     """
     if replace or not manifest.is_file():
         return False
@@ -123,7 +123,7 @@ def is_trained(folder: Path, settings: Settings, manifest: Path, *, replace: boo
 
 
 def require_untrained(folder: Path) -> None:
-    """Check that a folder is free for weights that are fetched.
+    """Check that a folder is free for weights to be fetched.
 
     Raises:
         UserError: if it holds a training, complete or not.
@@ -133,9 +133,9 @@ def require_untrained(folder: Path) -> None:
 
 
 def read_state(path: Path) -> dict[str, str]:
-    """Return the metadata of an unfinished training's state, empty where they cannot be read; the tensors stay unread.
+    """Return the metadata of an unfinished training's state, empty where it cannot be read; the tensors are not read.
 
-    The format is safetensors': the length of a JSON header in eight bytes, and the header.
+    The format is that of safetensors: the length of a JSON header in eight bytes, then the header.
     """
     try:
         with path.open("rb") as file:
@@ -153,7 +153,7 @@ def _leave(folder: Path) -> str:
 
 
 def _how_other(folder: Path, settings: Settings, data: str | None) -> str | None:
-    """Return how what a folder holds is another training than the wanted one; empty if not, None if there is none."""
+    """Return how a folder's training differs from the wanted one; empty if it does not, None if there is none."""
     wanted = {"configuration": settings.recorded(), "data": data}
     if (folder / CARD_FILE).is_file():
         try:
@@ -192,7 +192,7 @@ def _differing(found: Any, wanted: Any, key: str = "") -> Iterator[str]:
 
 
 def _recorded(configuration: Any, like: Settings) -> Any:
-    """Return what a card's settings would be if they were recorded now; as they stand where they are none today."""
+    """Return a card's settings as they would be recorded now, or unchanged if they are no longer valid."""
     try:
         return type(like).model_validate(configuration).recorded()
     except ValidationError:

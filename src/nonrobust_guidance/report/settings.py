@@ -17,7 +17,8 @@ class Report(Settings):
     """What is shown."""
 
     ablation_of: Annotated[tuple[Words, ...], DIFFERENT] = ()
-    """Guided methods; the ablation page holds those that differ from one in a single setting against it."""
+    """Guided methods; the ablation page compares each of them with the methods that differ from it in a single
+    setting."""
     beside: Annotated[tuple[Name, ...], DIFFERENT] = ()
     """Other runs of the same data set, whose results the ablation page shows beside this one's."""
     evidence: Name | None = absent(

@@ -70,7 +70,7 @@ _PER_METHOD = ("classifier", "target", "objective", "stabilizer", "interval", "o
 
 
 class Entry(Settings):
-    """What every method may say."""
+    """Keys of every method."""
 
     sampler: Annotated[Choice | None, SAMPLER] = absent("Instead of the run's, with fields of its own beside its name.")
     num_samples: Annotated[Count, FROM_RUN]
@@ -105,7 +105,7 @@ class Acceptance(Settings):
     threshold: Fraction = 0.5
     """Least probability that the classifier gives the target."""
     max_draws: Count = 100
-    """Attempts of a sample at most; of one that none was accepted of, the best attempt is kept."""
+    """Most attempts at a sample; if none of them is accepted, the best one is kept."""
 
 
 class Reject(Acceptance):
@@ -140,11 +140,11 @@ class Guided(Entry):
     uses: Words | None = absent("path/to/file.py:Class, a guidance of one's own; its fields stand beside.")
     uses_sha256: Words | None = absent("Of that file; written when the run is read.")
     scales: Annotated[tuple[Positive, ...], Field(min_length=1), DIFFERENT]
-    """Of the guidance, a cell each: its scale, of dsg its rate, from 0 to 1, and of tfg its rho."""
+    """Strengths of the guidance, one for each cell: its scale, for dsg its rate (from 0 to 1), for tfg its rho."""
     objective: Annotated[Objective, FROM_RUN]
     """What is differentiated, the log-probability of the target or its raw logit."""
     stabilizer: Stabilizers = ()
-    """One, or a list of them applied from left to right; its arguments stand beside its name."""
+    """One, or a list of them applied from left to right; the arguments are given beside the name."""
     interval: Range = (0.0, 1.0)
     """Noise levels sqrt(1 - alpha_bar_t), lowest and highest, in which guidance acts."""
     on_nonfinite: Literal["raise", "skip"] = "raise"
@@ -331,11 +331,11 @@ class Chain(Settings):
     """The reverse chain of every method."""
 
     sampler: Annotated[Choice, SAMPLER] = Field(default_factory=lambda: SAMPLER.choose("ddpm"))
-    """Of the methods that name none themselves: its name, or the name with its fields beside."""
+    """For methods without one of their own: its name, or the name with its fields beside it."""
     eta: Fraction = 0.0
     """Share of the ancestral noise that ddim keeps."""
     precision: Precision = "fp32"
-    """Of the U-Net's arithmetic; the state of the chain is float32 in any case."""
+    """Precision of the U-Net's arithmetic; the state of the chain is float32 in any case."""
 
     def sampler_of(self, method: Method) -> Sampler:
         """Return the sampler of a method: its own, or else this one."""
@@ -353,12 +353,12 @@ class Chain(Settings):
 
 
 class Search(Settings):
-    """How a method's scale is chosen, and the keys that it varies: on few samples, by a seed that confirms nothing."""
+    """How a method's scale and the keys that it varies are chosen: on few samples, by a seed that confirms nothing."""
 
     num_samples: Several = 32
-    """Of each candidate, for each target."""
+    """Samples of each candidate, for each target."""
     seed: Seed = 1000
-    """Of the screening's noise; the seeds of the run have to be others."""
+    """Seed of the screening's noise, which must not be one of the run's seeds."""
 
 
 class Sampling(Chain):
@@ -381,7 +381,7 @@ class Sampling(Chain):
         "Screens every scale of a method, and what it varies, on few samples; one goes on to fresh ones."
     )
     methods: Annotated[dict[Identifier, Annotated[Method, OneMethod()]], Field(min_length=1)]
-    """By name; the name is the samples' folder too."""
+    """By name, which is also that of the samples' folder."""
 
     @property
     def guided(self) -> dict[str, Guided]:

@@ -1,4 +1,4 @@
-"""The base of every section: frozen and closed, and dumped as it was written."""
+"""The base of every section: frozen, without unknown keys, and dumped as it was written."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pydantic_core import CoreSchema
 from nonrobust_guidance.settings.mistakes import SettingError, UnknownKeyError, WrongTypeError
 
 CARRIED_OUT = object()
-"""Marks a field that says how something is carried out and changes no result, so that no card records it."""
+"""Marks a field that says how something is done without changing any result, so that no card records it."""
 FROM_RUN = object()
-"""Marks a field that a section of a run file may leave to the section around it, and that is there once it is read."""
+"""Marks a field that a section of a run file may take from the section around it; it is filled in when it is read."""
 
 
 S = TypeVar("S", bound="Settings")
@@ -39,15 +39,15 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     def resolved(self) -> dict[str, Any]:
-        """Return all that the section says, defaults filled in, in values that JSON has; numbers stay as written."""
+        """Return the whole section as JSON values, defaults filled in; numbers stay as written."""
         return self.model_dump(mode="json")
 
     def part(self, kind: type[S]) -> S:
-        """Return of the fields those of a class that this one extends, as a value of that class."""
+        """Return the fields that come from a class that this one extends, as a value of that class."""
         return kind(**{name: getattr(self, name) for name in kind.model_fields})
 
     def recorded(self) -> dict[str, Any]:
-        """Return what results depend on, for cards and for Snakemake: `resolved` without what is `CARRIED_OUT`."""
+        """Return what results depend on, for cards and for Snakemake: `resolved` without `CARRIED_OUT` fields."""
         return self.model_dump(mode="json", context={"recorded": True})
 
     @model_validator(mode="before")
@@ -75,14 +75,14 @@ class Settings(BaseModel):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        """Describe the section as a user may write it: without null for what is left out, and what the run gives."""
+        """Describe the section as a user may write it: no null for missing fields, and nothing the run gives."""
         schema = handler(core)
         as_written(cls, handler.resolve_ref_schema(schema))
         return schema
 
 
 def as_written(cls: type[Settings], section: JsonSchemaValue) -> None:
-    """Change a section's JSON schema to what a user may write: no null for what is left out, nor what the run gives."""
+    """Change a section's JSON schema to what a user may write: no null for missing fields, nothing the run gives."""
     required = [name for name in section.get("required", []) if FROM_RUN not in cls.model_fields[name].metadata]
     section.pop("required", None)
     if required:
@@ -96,7 +96,7 @@ def as_written(cls: type[Settings], section: JsonSchemaValue) -> None:
 
 
 def absent(description: str | None = None) -> Any:
-    """Return the default of a field that is None where the section does not have it, and is then in no dump."""
+    """Return the default of a field that is None where the section lacks it, and is then left out of dumps."""
     return Field(default=None, exclude_if=_is_none, description=description)
 
 

@@ -14,11 +14,11 @@ from typing import NamedTuple
 from nonrobust_guidance.errors import UserError
 
 USES = "uses"
-"""The key of ``path/to/file.py:Class``; a relative path begins where the command runs."""
+"""The key of ``path/to/file.py:Class``; a relative path starts at the working directory."""
 USES_SHA256 = "uses_sha256"
 """The key of the file's SHA-256, written into the resolved configuration, so that cards and jobs change with it."""
 _MODULES = "nonrobust_guidance_uses_"
-"""What the names of modules from such files begin with."""
+"""Prefix of the names of modules from such files."""
 _PACKAGE = Path(__file__).resolve().parents[1]
 
 
@@ -35,11 +35,11 @@ def load_class(where: str, needs: Sequence[str], expected: object = None, base: 
     Args:
         where: ``path/to/file.py:Class``.
         needs: names of the methods that it must have, or, with a base, of fields and properties too.
-        expected: SHA-256 of the file, None where any will do.
-        base: what it must extend; None asks for a dataclass.
+        expected: SHA-256 of the file; None accepts any.
+        base: what it must extend; None requires a dataclass.
 
     Raises:
-        UserError: if the file or the class is missing, is none of that kind, or cannot be run.
+        UserError: if the file or the class is missing, is not of that kind, or cannot be run.
     """
     file, _, name = where.rpartition(":")
     if not file.endswith(".py") or not name.isidentifier():
@@ -73,7 +73,7 @@ def _require_extended(cls: type, file: str, needs: Sequence[str], base: type) ->
     name, parent = cls.__name__, base.__name__
     if not issubclass(cls, base):
         raise UserError(f"{name} in {file} does not extend {parent}; import that from {base.__module__}")
-    # A field without a default is no attribute of the class.
+    # A field without a default is not an attribute of the class.
     fields = getattr(cls, "model_fields", {})
     lacking = [need for need in needs if need not in fields and not hasattr(cls, need)]
     if lacking:
@@ -81,8 +81,8 @@ def _require_extended(cls: type, file: str, needs: Sequence[str], base: type) ->
 
 
 def _run(file: str, sha256: str) -> object:
-    """Return the module that a file is, run once for each content."""
-    # By its place too: it may read what lies beside it.
+    """Return a file's module, which is run once for each content."""
+    # The path is part of the key too, because the file may read what lies beside it.
     key = hashlib.sha256(f"{Path(file).resolve()} {sha256}".encode()).hexdigest()[:12]
     module_name = f"{_MODULES}{Path(file).stem}_{key}"
     if module_name in sys.modules:
@@ -91,7 +91,7 @@ def _run(file: str, sha256: str) -> object:
     if spec is None or spec.loader is None:
         raise UserError(f"{file} cannot be loaded as Python; name a .py file")
     module = importlib.util.module_from_spec(spec)
-    # Before it is run: dataclasses look for their module there.
+    # Registered before it is run, because dataclasses look for their module there.
     sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
@@ -102,16 +102,16 @@ def _run(file: str, sha256: str) -> object:
 
 
 def failure(error: Exception, file: str) -> UserError:
-    """Return what a user reads when code of their own file fails: where, and what Python says of it."""
+    """Return the message for a user whose own file fails: where, and Python's error."""
     said, line = error.msg if isinstance(error, SyntaxError) else str(error), _line(error, file)
     reason = f"{type(error).__name__}: {(said.splitlines() or [''])[0]}"
     return UserError(f"{file} fails{'' if line is None else f' at line {line}'} ({reason}); correct it")
 
 
 def failure_in_own_file(error: Exception) -> str | None:
-    """Return what `failure` says where what failed is code of a user's file, or was called by it; else None.
+    """Return the message of `failure` if the error is from a user's file, or from code that it called; else None.
 
-    What the package's own functions raise when such a file calls them is theirs.
+    Errors that the package's own functions raise when such a file calls them are not the file's.
     """
     modules = (module for name, module in sys.modules.items() if name.startswith(_MODULES))
     own = {Path(file).resolve(): file for module in modules if (file := module.__file__)}
@@ -127,7 +127,7 @@ def failure_in_own_file(error: Exception) -> str | None:
 def _line(error: Exception, file: str) -> int | None:
     if isinstance(error, SyntaxError):
         return error.lineno
-    # Python makes the name of a file absolute when it runs it.
+    # Python makes a file's name absolute when it runs it.
     frames, place = traceback.extract_tb(error.__traceback__), Path(file).resolve()
     lines = [frame.lineno for frame in frames if Path(frame.filename).resolve() == place]
     return lines[-1] if lines else None

@@ -1,7 +1,8 @@
-"""A value of one kind of several, each a class whose own fields are its keys in the run file.
+"""A value of one of several kinds, each a class whose fields are its keys in the run file.
 
 ``{name: ema, beta: 0.9}`` picks a class from a list by its name, ``{uses: "mine.py:Mine", beta: 0.9}`` one from a file
-of the user's. What stands beside is checked by the class: by its fields' types, and by what it raises when it is made.
+of the user's. The other keys are checked by the class: by the types of its fields, and by what it raises when it is
+made.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from nonrobust_guidance.settings.files import USES, USES_SHA256, Found, failure,
 from nonrobust_guidance.settings.mistakes import SettingError, UnknownKeyError, WrongTypeError, instead, shown
 from nonrobust_guidance.settings.types import Digest, Flag, Number, Words
 
-# Within what a table keeps of a whole number, and float32 of another one with room for a product and a square.
+# Tables keep whole numbers up to this exactly; other numbers stay in float32, with room for a product and a square.
 _WHOLE = Annotated[int, Number(whole=True, least=-9007199254740991, most=9007199254740991)]
 _REAL = Annotated[float, Number(least=-1e12, most=1e12, finest=1e-12)]
 _CHECKED = {int: _WHOLE, float: _REAL, bool: Flag, str: Words}
@@ -41,15 +42,15 @@ class Choice:
     arguments: Mapping[str, Any]
     """Values of the fields that were given, checked; the class has defaults for the others."""
     written: Any = dataclasses.field(repr=False)
-    """The same in values that JSON has, as cards record it."""
+    """The same as JSON values, as cards record it."""
 
     @property
     def label(self) -> str:
-        """The name for tables and figures: of a class from a file, that of the class."""
+        """The name for tables and figures; for a class from a file, the name of the class."""
         return self.name.rpartition(":")[2]
 
     def make(self, **given: Any) -> Any:
-        """Return the instance, with what the run gives beside what the file says."""
+        """Return the instance, from the values of the file and those that the run gives."""
         return self.cls(**{**self.arguments, **given})
 
 
@@ -57,16 +58,16 @@ class Choice:
 class OneOf:
     """Marks a field whose value is of one of these classes.
 
-    A class of `Settings` gives its instance, a dataclass a `Choice` that can make it.
+    For a class of `Settings` the value is its instance, for a dataclass a `Choice` that can make it.
 
     Attributes:
         classes: by the name that a run file gives them.
-        key: under which the name stands.
-        given: fields that the run gives, and the file does not.
-        bare: whether the name alone stands for a class with its defaults.
-        needs: what a class from a user's file must have, as `load_class` takes it; empty lets no such class in.
-        base: what such a class must extend; None asks for a dataclass.
-        beside: keys of the section around that stand with the class's own, for what a message suggests.
+        key: the key of the name.
+        given: fields that come from the run rather than the file.
+        bare: whether the name alone means a class with its defaults.
+        needs: what a class from a user's file must have, as `load_class` takes it; empty allows no such class.
+        base: what such a class must extend; None requires a dataclass.
+        beside: keys of the surrounding section that are given beside the class's own, for suggestions in messages.
     """
 
     classes: Mapping[str, type]
@@ -78,7 +79,7 @@ class OneOf:
     beside: tuple[str, ...] = ()
 
     def __hash__(self) -> int:
-        """Hash by identity, for pydantic keeps markers in sets."""
+        """Hash by identity, because pydantic keeps markers in sets."""
         return id(self)
 
     def choose(self, raw: Any) -> Any:
@@ -153,7 +154,7 @@ class OneOf:
 
 @cache
 def from_file(cls: type[Settings], key: str) -> type[Settings]:
-    """Return a section from a user's file with the keys that say which file, and its class's name under ``key``."""
+    """Return a section from a user's file with the keys that identify the file, and its class's name under ``key``."""
     fields: dict[str, Any] = {key: (Literal[cls.__name__], ...), USES: (Words, ...), USES_SHA256: (Digest, ...)}
     return create_model(cls.__name__, __base__=cls, __doc__=cls.__doc__, __module__=cls.__module__, **fields)
 
@@ -174,12 +175,12 @@ def load_for_setting(raw: Mapping[str, Any], needs: Sequence[str], base: type | 
 
 
 def unusable(error: Exception, where: str) -> SettingError:
-    """Return what a user reads when a class of their file, ``path/to/file.py:Class``, fails as it is made."""
+    """Return the message for a user whose own class, ``path/to/file.py:Class``, fails when it is made."""
     return SettingError(f"cannot be used: {failure(error, where.rpartition(':')[0])}", USES)
 
 
 def schema_of_kind(section: Any, named: Mapping[str, str], handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """Return the JSON schema of a section that is chosen by these keys and their values."""
+    """Return the JSON schema of a section that is chosen by these keys and values."""
     reference = handler(section.__pydantic_core_schema__)
     schema = handler.resolve_ref_schema(reference)
     as_written(section, schema)
@@ -190,7 +191,7 @@ def schema_of_kind(section: Any, named: Mapping[str, str], handler: GetJsonSchem
 
 
 def file_schema(base: type | None = None) -> JsonSchemaValue:
-    """Return the JSON schema of what names a class in a user's file."""
+    """Return the JSON schema of the value that names a class in a user's file."""
     kind = "a dataclass" if base is None else f"which extends {base.__name__}"
     says = f"path/to/file.py:Class, {kind}; its fields stand beside."
     return {"type": "string", "pattern": r"^.+\.py:\w+$", "description": says}
@@ -208,7 +209,7 @@ def section_of(cls: type, given: tuple[str, ...] = (), base: type[Settings] = Se
     Args:
         cls: the dataclass.
         given: fields that the run gives.
-        base: a section whose keys it has too.
+        base: a section whose keys it also has.
 
     Raises:
         SettingError: if a field has a type that a run file cannot give.
@@ -230,7 +231,7 @@ def section_of(cls: type, given: tuple[str, ...] = (), base: type[Settings] = Se
 
 
 def _hints_of(cls: type, names: Set[str]) -> dict[str, Any]:
-    """Return the types of these fields, each read where its class is: others may name what is not imported there."""
+    """Return the types of only these fields, each evaluated in its class's module; others may not be imported there."""
     hints: dict[str, Any] = {}
     for part in reversed(cls.__mro__):
         said = {name: hint for name, hint in vars(part).get("__annotations__", {}).items() if name in names}
@@ -249,12 +250,12 @@ def _not_from_a_file(cls: type, error: Exception) -> SettingError:
 
 
 def _checked(hint: Any) -> Any:
-    """Return a type as strict as those of the sections: a bool is no number, and NaN is none."""
+    """Return a type as strict as those of the sections: neither a bool nor NaN is a number."""
     if get_origin(hint) in (tuple, list):
         inner = tuple(part if part is Ellipsis else _checked(part) for part in get_args(hint))
         return get_origin(hint)[inner]
     if type(None) in get_args(hint):
-        return Union[tuple(_checked(part) for part in get_args(hint))]  # noqa: UP007 (of parts known only now)
+        return Union[tuple(_checked(part) for part in get_args(hint))]  # noqa: UP007 (the parts are known only now)
     return _CHECKED.get(hint, hint)
 
 
@@ -270,7 +271,7 @@ def _require_accepted(cls: type, arguments: Mapping[str, Any]) -> None:
 
 
 def dump_choice(value: Any, info: Any) -> Any:
-    """Return what was written, in values that JSON has."""
+    """Return what was written, as JSON values."""
     if isinstance(value, Settings):
         return value.model_dump(mode="json", context=info.context)
     return value.written if isinstance(value, Choice) else value

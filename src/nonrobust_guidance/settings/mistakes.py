@@ -32,7 +32,7 @@ class UnknownKeyError(SettingError):
     """A key that a section does not have."""
 
     def __init__(self, key: str, known: Sequence[str]) -> None:
-        """Take the key and those that there are."""
+        """Take the key and the known ones."""
         super().__init__(f"is an unknown key; {instead(key, known)}", key)
 
 
@@ -46,15 +46,15 @@ class WrongTypeError(SettingError):
 
 
 def instead(name: str, known: Sequence[str]) -> str:
-    """Suggest the known name that the given one looks like, or else list all of them."""
+    """Suggest the known name that resembles the given one, or else list all of them."""
     near = get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"use {' or '.join(known)}"
 
 
 def sentence_of(error: ValidationError) -> str:
-    """Return what a user reads of a failed validation: of several mistakes the one that explains the others.
+    """Return the message for a failed validation: of several mistakes, the one that explains the others.
 
-    A key with a typing error is missing as well as unknown, and is told as unknown.
+    A misspelt key is both missing and unknown, and is reported as unknown.
     """
     return min(map(_ranked, error.errors(include_url=False)), key=lambda ranked: ranked[0])[1]
 
@@ -105,7 +105,7 @@ def _key(path: Sequence[Any]) -> str:
 
 
 def _hint(value: Any, expected: Sequence[str]) -> str:
-    """Return how to write a value that is meant, but was written as another type."""
+    """Return how to write the value that was meant, if it was written as another type."""
     if isinstance(value, bool | int | float) and "a text" in expected:
         return ", in quotes"
     if not isinstance(value, str):
@@ -118,5 +118,5 @@ def _hint(value: Any, expected: Sequence[str]) -> str:
         return ""
     if not math.isfinite(number):
         return ""
-    # With a point, so that YAML 1.1 takes it for a number too.
+    # With a point, so that YAML 1.1 also reads it as a number.
     return f", written as {number:.1e}" if "e" in str(number) else f", written as {number}"

@@ -1,4 +1,4 @@
-"""What single settings may be. Their words for a mistake complete a sentence that begins with the key."""
+"""Types of single settings. Their messages complete a sentence that begins with the key."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nonrobust_guidance.settings.mistakes import SettingError, WrongTypeError, i
 
 @dataclass(frozen=True)
 class Number:
-    """A number within bounds: no bool, NaN or infinity; 3.0 is no whole one, and 3 stays 3 where 3.0 would do."""
+    """A number within bounds: no bool, NaN or infinity. 3.0 is not a whole number; 3 stays 3 where 3.0 is allowed."""
 
     whole: bool = False
     above: float | None = None
@@ -25,13 +25,13 @@ class Number:
     below: float | None = None
     most: float | None = None
     finest: float = 0.0
-    """Smaller numbers than this are refused, whatever their sign; 0 is not."""
+    """Numbers of smaller magnitude than this are refused, except 0."""
 
     def check(self, value: Any) -> float:
         """Return the number.
 
         Raises:
-            SettingError: if it is none, or out of bounds.
+            SettingError: if it is not a number, or out of bounds.
         """
         is_whole = isinstance(value, int) and not isinstance(value, bool)
         if not is_whole and (self.whole or not isinstance(value, float) or not math.isfinite(value)):
@@ -67,7 +67,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Text:
-    """A text, all of which matches a pattern; ``words`` say what to give, and ``longest`` counts characters."""
+    """A text that matches a pattern as a whole; ``words`` say what to give, and ``longest`` is in characters."""
 
     pattern: str = ""
     words: str = ""
@@ -77,7 +77,7 @@ class Text:
         """Return the text.
 
         Raises:
-            SettingError: if it is none, too long or of another form.
+            SettingError: if it is not a text, too long or of another form.
         """
         if not isinstance(value, str):
             raise WrongTypeError(value, "a text")
@@ -99,7 +99,7 @@ class Text:
 
 @dataclass(frozen=True)
 class NameOf:
-    """A name that a list has, such as that of an objective."""
+    """A name from a list, such as that of an objective."""
 
     known: Mapping[str, Any]
 
@@ -111,7 +111,7 @@ class NameOf:
         """Return the name.
 
         Raises:
-            SettingError: if it is none of the list.
+            SettingError: if it is not in the list.
         """
         if not isinstance(value, str):
             raise WrongTypeError(value, "a text")
@@ -137,14 +137,14 @@ class _Flag:
 
 
 class _OrNull:
-    """Adds null to what a message says that a setting may be."""
+    """Adds null to the values that a message says a setting may have."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(_check_or_null, handler(source))
 
 
 class _OneOrSeveral:
-    """Lets a single mapping stand for a list of it; a mistake in it is then told without an index."""
+    """Lets a single mapping stand for a list of one; a mistake in it is then reported without an index."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         return core_schema.no_info_wrap_validator_function(_check_one_or_several, handler(source))
@@ -195,10 +195,10 @@ def _require_different(values: Sequence[Any]) -> Sequence[Any]:
 OR_NULL = _OrNull()
 ONE_OR_SEVERAL = _OneOrSeveral()
 DIFFERENT = AfterValidator(_require_different)
-"""Marks a list in which no value stands twice."""
+"""Marks a list in which no value occurs twice."""
 
 LETTERS = "[A-Za-z0-9][A-Za-z0-9_-]*"
-# A file's name has at most 255 bytes, and a log's has the method's and the class's in it.
+# A file's name has at most 255 bytes, and that of a log contains the names of the method and the class.
 Name = Annotated[str, Text(LETTERS, "use only letters, digits, - and _", longest=80)]
 Identifier = Annotated[str, Text("[a-z0-9_]+", "use only lower-case letters, digits and _", longest=80)]
 Path = Annotated[str, Text(r"[^\x00-\x1f]*", "give a text without control characters", longest=1000)]
@@ -208,10 +208,10 @@ Commit = Annotated[str, Text("[0-9a-f]{40}", "give a commit, 40 hexadecimal digi
 Digest = Annotated[str, Text("[0-9a-f]{64}", "give a SHA-256, 64 hexadecimal digits")]
 Repository = Annotated[str, Text("[A-Za-z0-9][A-Za-z0-9._-]*/[A-Za-z0-9._-]+", "give owner/name")]
 
-# Greater numbers are not exact in every table, which holds some of its whole numbers as floats.
+# Greater numbers would not be exact in tables, some of which hold whole numbers as floats.
 Seed = Annotated[int, Number(whole=True, least=0, most=9007199254740991)]
 Count = Annotated[int, Number(whole=True, least=1, most=100_000_000)]
-# Of what makes an array as long as it says, whatever there is to fill it.
+# For settings that are the length of an array, however little there is to fill it with.
 Length = Annotated[int, Number(whole=True, least=1, most=1_000_000)]
 Several = Annotated[int, Number(whole=True, least=2, most=1_000_000)]
 # Within float32, with room for a product and a square.
