@@ -38,7 +38,7 @@ CONFIG = Path(__file__).parents[1] / "config" / "paper-sportballs-small.yaml"
 UNGUIDED = "unguided"
 GUIDED = (UNGUIDED, "xt", "x0", "x0_detached")
 THROUGH_UNET = "x0"
-COMPARED = 8  # images that are held to those in float32; no batch is smaller
+COMPARED = 8  # images that are compared with those in float32; no batch is smaller
 NO_GPU = "error: this measures a CUDA GPU, and torch finds none on this machine; call it where nvidia-smi lists one"
 
 
@@ -48,8 +48,8 @@ class Way:
 
     Attributes:
         dtype: of its weights.
-        autocast: in which its layers compute, where that is another.
-        channels_last: whether its weights, and with them its images, are laid out so.
+        autocast: dtype in which its layers compute, if it is a different one.
+        channels_last: whether its weights, and so its images, are laid out channels last.
         form: "eager" layer by layer, "compiled" by torch.compile, or "graph", one CUDA graph of its forward pass.
     """
 
@@ -97,14 +97,14 @@ class Graph:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is drawn with: a run's networks, with random weights, which cost the same.
+    """The networks to draw with: a run's, with random weights, which cost the same.
 
     Attributes:
         unet: in float32.
         classifier: the guide, in float32.
         schedule: with as many levels as a drawing has steps.
         size: side of the images in pixels.
-        device: where all of it is.
+        device: where all of them are.
     """
 
     unet: nn.Module
@@ -118,7 +118,7 @@ class Subject:
         """Build the U-Net and the first guide that a run would train.
 
         Raises:
-            ValueError: if it takes published ones, whose size its file does not say.
+            ValueError: if the run uses published ones, whose size is not in its file.
         """
         guides = [classifier for name, classifier in run.classifiers.items() if name != run.metrics.judge]
         if run.diffusion.unet is None or not guides or guides[0].training is None:
@@ -130,9 +130,9 @@ class Subject:
         return cls(unet, classifier, run.diffusion.schedule.make().respaced(num_steps), size, device)
 
     def denoiser(self, way: Way, rows: int) -> Any:
-        """Return the U-Net, run in that way on batches of so many images."""
+        """Return the U-Net, run in that way on batches of ``rows`` images."""
         layout = torch.channels_last if way.channels_last else torch.preserve_format
-        # Not by the to() of diffusers, which warns of layers to keep in float32, though this U-Net has none.
+        # Not with diffusers' own to(), which warns about layers to keep in float32, though this U-Net has none.
         unet = nn.Module.to(copy.deepcopy(self.unet), dtype=way.dtype, memory_format=layout)
         if way.form == "compiled":
             return torch.compile(unet)
@@ -142,7 +142,7 @@ class Subject:
         return unet
 
     def steps(self, denoiser: Any, way: Way, at: str, rows: int) -> Iterator[ng.Step]:
-        """Yield the steps of a drawing of so many images, guided at ``at`` or not at all."""
+        """Yield the steps of drawing ``rows`` images, guided at ``at`` or not at all."""
         guidance = None if at == UNGUIDED else ng.ClassifierGuidance(self.classifier, 0, 1.0, at=at)
         options: dict[str, Any] = {"microbatch": None, "autocast": way.autocast, "device": self.device}
         return ng.trajectory(
@@ -151,18 +151,18 @@ class Subject:
 
     @torch.no_grad()
     def predicted_noise(self, denoiser: Any, way: Way, rows: int) -> Tensor:
-        """Return what the U-Net says of noise at the first step, (B, C, H, W)."""
+        """Return the U-Net's output for noise at the first step, (B, C, H, W)."""
         x = SampleNoise(0, range(rows), (3, self.size, self.size))(0).to(self.device)
         return predict(denoiser, self.schedule, x, next(self.schedule.transitions()), autocast=way.autocast).eps
 
     def draw(self, denoiser: Any, way: Way, at: str, rows: int) -> None:
-        """Draw so many images, of which no step is kept."""
+        """Draw ``rows`` images, without keeping any step."""
         for _ in self.steps(denoiser, way, at, rows):
             pass
 
 
 def images_per_second(draw: Callable[[], Any], rows: int, device: torch.device, seconds: float) -> float:
-    """Return how many images a second a drawing of so many gives, timed for some seconds after one to warm up.
+    """Return the images per second when drawing ``rows`` of them, timed for some seconds after a drawing to warm up.
 
     Raises:
         torch.OutOfMemoryError: if they do not fit into the GPU's memory all at once.
@@ -203,7 +203,7 @@ def measure(subject: Subject, ways: Sequence[str], guided: Sequence[str], second
         for name in ways:
             way, eager = WAYS[name], replace(WAYS[name], form="eager")
             if way.form == "graph" and at == THROUGH_UNET:
-                continue  # a recorded forward pass has no way back
+                continue  # a recorded forward pass has no backward pass
             if (eager, at) not in sizes:
                 rate = partial(rate_of, subject, eager, at, seconds)
                 sizes[eager, at], _ = search_batch_size(rate, first=COMPARED, largest=largest)

@@ -1,4 +1,4 @@
-"""What `gpu.py` makes of its measurements, on whatever device they were taken."""
+"""How `gpu.py` evaluates its measurements, whatever device they were taken on."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def search_batch_size(
 ) -> tuple[int, float]:
     """Return the batch size at which drawing is fast enough, and its images a second.
 
-    It is doubled until that brings less than a share more, or memory is full.
+    It is doubled until that brings less than a share more, or memory runs out.
 
     Args:
-        rate: images a second at a batch size; raises torch.OutOfMemoryError where that does not fit.
-        first: size to begin with.
+        rate: images a second at a batch size; raises torch.OutOfMemoryError where it does not fit.
+        first: size to start with.
         growth: the least share that a doubling must bring.
-        largest: size that is not gone beyond.
+        largest: greatest size to try.
 
     Raises:
         torch.OutOfMemoryError: if not even the first fits.
@@ -51,7 +51,7 @@ def search_batch_size(
 
 
 def covered(intervals: Iterable[tuple[float, float]]) -> float:
-    """Return the length of what the intervals cover together; they may overlap, as kernels of two streams do."""
+    """Return the length of the union of the intervals; they may overlap, as kernels of two streams do."""
     total, reached = 0.0, float("-inf")
     for start, end in sorted(intervals):
         total += max(0.0, end - max(start, reached))
@@ -60,12 +60,12 @@ def covered(intervals: Iterable[tuple[float, float]]) -> float:
 
 
 def waiting_share(busy: float, wall: float) -> float:
-    """Return the share of the wall time in which the GPU computed nothing, both in seconds and of drawings alike."""
+    """Return the share of the wall time in which the GPU was idle; both are in seconds, for drawings of one kind."""
     return max(0.0, 1.0 - busy / wall)
 
 
 def format_table(rows: Sequence[Row]) -> str:
-    """Return the table in Markdown; a rate without one in float32 to compare it with has no factor."""
+    """Return the table in Markdown; a rate has no factor if there is none in float32 to compare it with."""
     base = {row.at: row.rate for row in rows if row.way == BASE}
     lines = [
         "| U-Net | guidance | batch | images per second | times float32 | the GPU waits | GiB | off by |",

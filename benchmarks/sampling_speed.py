@@ -27,11 +27,11 @@ from nonrobust_guidance.models.settings import UNet
 from nonrobust_guidance.sampling.samplers.sampler import Sampler
 
 CONFIG = Path(__file__).parents[1] / "config" / "default.yaml"
-# Twice the work of the default run's, beside which the classifier would count for more.
+# Twice the work of the default run's U-Net, with which the classifier would be a larger part of the cost.
 UNET = UNet(block_out_channels=(32, 64, 64), layers_per_block=1, norm_num_groups=8)
 BASE = "unguided"
 SAMPLERS: dict[str, Sampler] = {"ddpm": ng.DDPM(), "ddim": ng.DDIM(eta=1.0), "dpmsolver": ng.DPMSolver()}
-# Each with one recurrence and one draw, and TFG as published for CIFAR-10. The strength does not change the cost.
+# Each has one recurrence and one draw, and TFG is as published for CIFAR-10. The strength does not change the cost.
 METHODS: dict[str, Callable[[Any], ng.Guidance]] = {
     "xt": lambda classifier: ng.ClassifierGuidance(classifier, 0, 1.0, at="xt"),
     "x0": lambda classifier: ng.ClassifierGuidance(classifier, 0, 1.0, at="x0"),
@@ -45,17 +45,17 @@ METHODS: dict[str, Callable[[Any], ng.Guidance]] = {
     "tfg": lambda classifier: ng.TFG(classifier, 0, 1.0, 0.25, 0.001, iterations=4),
 }
 THEIRS = ("ddpm", "unguided by diffusers")
-# One more pass of the classifier, and through the U-Net one backward pass, at most.
+# Bars for the cost: at most one more pass of the classifier and, through the U-Net, one backward pass.
 BARS = {"xt": 1.4, "x0_detached": 1.15, "mpgd": 1.15, "x0": 2.15, "dps": 2.15, "freedom": 2.15}
 
 Way = tuple[str, str]
-"""Of drawing images: the sampler, and the method or what stands for none."""
+"""A way of drawing images: the sampler, and the method or the name for none."""
 
 
 def build_ways(
     device: torch.device, num_images: int, num_steps: int, samplers: Sequence[str], methods: Sequence[str]
 ) -> dict[Way, Callable[[], Any]]:
-    """Return the ways of drawing that many images in that many steps; weights are random, which costs the same."""
+    """Return the ways of drawing this many images in this many steps; weights are random, which costs the same."""
     run = load_config(CONFIG)
     size, noise, guide = run.dataset.image_size, run.diffusion.schedule, run.classifiers["nonrobust"]
     card = {"architecture": guide.architecture, "input_size": guide.input_size or size}

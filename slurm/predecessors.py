@@ -1,7 +1,7 @@
-"""The jobs of a Snakemake that was killed: Slurm goes on with them, and its successor must not write beside them.
+"""The jobs of a Snakemake that was killed: Slurm still runs them, and the next Snakemake must not write beside them.
 
-Run as a program, with the folder that the jobs write to, it cancels them. The profile only says how
-(BEFORE_SUBMITTING), and the workflow does it before it submits its first job: whoever only looks cancels nothing.
+Run as a program, with the folder that the jobs write to, this cancels them. The profile only gives the command
+(BEFORE_SUBMITTING), and the workflow runs it before it submits its first job, so calls that only look cancel nothing.
 """
 
 import getpass
@@ -19,7 +19,7 @@ PATIENCE = 120
 
 
 class Submitter(NamedTuple):
-    """The Snakemake that a job's name tells of."""
+    """The Snakemake that submitted a job, as given by the job's name."""
 
     folder: str
     machine: str
@@ -28,7 +28,7 @@ class Submitter(NamedTuple):
 
     @property
     def prefix(self) -> str:
-        """What the names of its jobs begin with; the executor takes letters, digits and ``-``, 50 at most."""
+        """Prefix of the names of its jobs; the executor accepts letters, digits and ``-``, 50 at most."""
         return "-".join(self)
 
     @classmethod
@@ -39,15 +39,15 @@ class Submitter(NamedTuple):
         return cls(digest, machine, str(os.getpid()), _start_of(os.getpid()))
 
     def lives(self) -> bool:
-        """Say whether that process still runs on this machine: a later one may have its number, but not its start."""
+        """Return whether that process still runs on this machine: a later one may share its number, not its start."""
         return _start_of(self.process) == self.start
 
 
 def cancel_orphans(folder: Path) -> None:
     """Cancel the jobs of a dead Snakemake that worked in that folder, and wait for their end.
 
-    Those of a Snakemake that runs stay. Where that cannot be known, since it was started on another machine, this ends
-    the program with one sentence.
+    Jobs of a Snakemake that is still running are left alone. If that cannot be known, because it was started on another
+    machine, this ends the program with one sentence.
     """
     me = Submitter.of_this_process(folder)
     jobs = {job: submitter for job, submitter in _queued().items() if submitter.folder == me.folder}
@@ -71,7 +71,7 @@ def cancel_orphans(folder: Path) -> None:
 
 
 def _queued() -> dict[str, Submitter]:
-    """Return who submitted each of this user's jobs that wait, run or are about to end, where a name tells it."""
+    """Return who submitted each of this user's waiting, running or ending jobs, where the job's name has it."""
     command = ["squeue", "--noheader", "--user", getpass.getuser(), "--format", "%i|%j"]
     try:
         table = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -89,7 +89,7 @@ def _start_of(process: int | str) -> str:
         stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return ""
-    # The name of the program, in brackets, may hold anything.
+    # The program's name, in brackets, may contain anything.
     return stat.rpartition(")")[2].split()[19]
 
 

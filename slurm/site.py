@@ -1,4 +1,4 @@
-"""What a site says in slurm/site.yaml, and what jobs ask Slurm for in the light of it."""
+"""A site's settings in slurm/site.yaml, and the resources that jobs request from Slurm because of them."""
 
 import sys
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from nonrobust_guidance.yaml_files import read_yaml
 
 SITE_FILE = Path("slurm/site.yaml")
 
-# A year: Slurm keeps times in 32 bits.
+# At most a year, because Slurm keeps times in 32 bits.
 Minutes = Annotated[int, Number(whole=True, least=1, most=525_600)]
 
 
@@ -30,7 +30,7 @@ class Request(Settings):
 
 
 class Site(Settings):
-    """What is a site's own; all of it may be left out."""
+    """The settings of a site; all of them are optional."""
 
     account: Line | None = absent("Who is charged.")
     partition: Line | None = absent("Where jobs run; Slurm's default partition if left out.")
@@ -56,11 +56,11 @@ class Site(Settings):
         "What Snakemake asks after its jobs with; sacct, which needs Slurm's accounting, where it is installed."
     )
     seconds_between_checks: Annotated[int, Number(whole=True, least=1, most=86_400)] = 20
-    """How often it asks; seldomer while nothing ends."""
+    """How often it asks; less often while no job ends."""
 
 
 def read_site() -> dict[str, Any]:
-    """Return what the site says, None for what is left out, or end with one sentence about a mistake in it."""
+    """Return the site's settings, None for missing ones, or end with one sentence about a mistake in them."""
     try:
         said = read_yaml(SITE_FILE) or {} if SITE_FILE.exists() else {}
         site = Site.model_validate(said)
@@ -72,8 +72,9 @@ def read_site() -> dict[str, Any]:
 
 
 def default_resources(site: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is the same for every job, in the executor's words."""
-    # Not to the batch shell, which would die of it: to all processes of the step, of which the trainings listen.
+    """Return the resources that are the same for every job, in the executor's terms."""
+    # The signal does not go to the batch shell, which would die of it, but to all processes of the step; trainings
+    # handle it.
     options = f"--signal=USR1@{site['seconds_before_limit']} {site['sbatch']}".strip()
     resources = {"mem_mb": 4000, "runtime": 60, "slurm_extra": options}
     resources |= {"slurm_account": site["account"], "slurm_partition": site["partition"]}
@@ -81,7 +82,7 @@ def default_resources(site: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def requests(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what each rule asks for, in the executor's words; what the site says of a rule wins."""
+    """Return what each rule requests, in the executor's terms; the site's settings for a rule take precedence."""
     for rule in site["rules"]:
         if rule not in rules:
             sys.exit(f"error: {SITE_FILE}: rules.{rule} is an unknown rule; {instead(rule, list(rules))}")
@@ -89,7 +90,7 @@ def requests(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) ->
 
 
 def most_gpus(rules: Mapping[str, Mapping[str, Any]], site: Mapping[str, Any]) -> int:
-    """Return how many GPUs the job that asks for most of them does."""
+    """Return the most GPUs that any job requests."""
     return max(request.get("gpu", 0) for request in requests(rules, site).values())
 
 
@@ -99,10 +100,10 @@ def _request(asks: Mapping[str, Any], site: Mapping[str, Any]) -> dict[str, Any]
     request = {"runtime": min(asks["runtime"], site["max_runtime"] or asks["runtime"]), "slurm_partition": partition}
     if gpus:
         request |= {"gpu": gpus, "gpu_model": asks.get("gpu_model") or site["gpu_model"]}
-    # An expression of Snakemake's, and so without quotes: the first attempt is number 1.
+    # An expression for Snakemake, so without quotes; the first attempt is number 1.
     return {"mem_mb": f"{asks['mem_mb']} * (attempt + 1) // 2"} | _quoted(request)
 
 
 def _quoted(resources: Mapping[str, Any]) -> dict[str, Any]:
-    """Leave out what is not said, and quote texts: Snakemake would compute a partition named `max`, or `a-b`."""
+    """Leave out what is not set, and quote texts: Snakemake would evaluate a partition named `max`, or `a-b`."""
     return {key: repr(value) if isinstance(value, str) else value for key, value in resources.items() if value}

@@ -1,4 +1,4 @@
-# The run: its configuration, completed and checked, and what the other files ask it for most.
+# The run: its configuration, completed and checked, and the parts of it that the other files use most.
 import os
 import sys
 
@@ -11,16 +11,16 @@ from snakemake.utils import update_config
 
 
 def read_config():
-    """Complete what the run files and --config say, or end with one sentence about it.
+    """Complete the settings of the run files and --config, or end with one sentence about a mistake in them.
 
     The files are read again because Snakemake's own reader keeps the last of two equal keys, takes 3e-05 for a text
     and no for false.
 
     Returns:
-        The run, and the models whose trainings ``--config replace=...`` allows to replace.
+        The run, and the models whose trainings may be replaced according to ``--config replace=...``.
     """
     files = [os.path.relpath(path) for path in workflow.configfiles]
-    # Leave to replace a training is given for one call. It is not a setting of the run.
+    # Permission to replace a training is given for one call. It is not a setting of the run.
     leave = [word for word in workflow.config_settings.config_args or [] if word.startswith("replace=")]
     overrides = [word for word in workflow.config_settings.config_args or [] if word not in leave]
     said = {}
@@ -43,16 +43,16 @@ def read_config():
 
 RUN, REPLACED = read_config()
 
-# The captions of Snakemake's own report read it.
+# The captions of Snakemake's own report use this.
 config = RUN.resolved()
 
 METHODS = RUN.sampling.methods
 GUIDED = list(RUN.sampling.guided)
-# Those that draw samples of their own for each target.
+# Methods that draw separate samples for each target.
 TARGETED = [name for name, method in METHODS.items() if method.classifier]
 UNGUIDED = [name for name in METHODS if name not in TARGETED]
 PAGES = pages_of(RUN.report, RUN)
 
-# What sampling.search screens before it is confirmed; nothing where nothing is to be chosen.
+# What sampling.search screens before it is confirmed; empty where there is nothing to choose.
 VARIANTS = variants(RUN)
 SCREENED = screening_of(RUN) if VARIANTS else None

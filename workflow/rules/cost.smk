@@ -1,8 +1,8 @@
 from nonrobust_guidance.metrics import tables
 
 
-# Takes all cores and computes on one, so that nothing runs beside what is timed. A measurement that is finished is kept
-# by the command itself, so that a kill costs one.
+# Takes all cores and computes on one, so that nothing else runs during the timing. The command itself keeps finished
+# measurements, so that a kill loses only one.
 rule measure_cost:
     input:
         diffusion_files(),

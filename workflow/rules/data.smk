@@ -2,7 +2,8 @@ rule prepare_data:
     input:
         sprites=sprite_files(),
     output:
-        # DVC tracks it and refuses to work without it, so the job replaces it and Snakemake must not delete it first.
+        # DVC tracks this file and refuses to work without it, so the job replaces it and Snakemake must not delete it
+        # first.
         manifest=update(f"{DATA}/manifest.json"),
         arrays=expand(
             "{data}/{split}/{array}.npy",

@@ -16,7 +16,7 @@ INCEPTION_FILES = [f"{WEIGHTS}/{file}" for file in INCEPTIONS]
 BESIDE = [f"results/{run}/metrics.csv" for run in RUN.report.beside]
 
 
-# The published verdicts that stand beside this run's: where they lie, and their copy among the results.
+# The published verdicts to show beside this run's: where they are, and their copy among the results.
 PUBLISHED = os.path.relpath(f"{workflow.basedir}/published/{RUN.report.evidence}/{CLAIMS.name}")
 EVIDENCE = [f"{RESULTS}/{EVIDENCE_FILE}"] if RUN.report.evidence else []
 
@@ -64,12 +64,12 @@ def cards_of_shards(wildcards):
 
 
 def confirmed_config(wildcards):
-    """Return the configuration that a screening leaves to confirm, for which a job waits; none without a screening."""
+    """Return the configuration of the run that a screening chose, for a job to wait for; none without a screening."""
     return ancient(checkpoints.select_candidates.get().output.confirmed) if VARIANTS else []
 
 
 def samples_of_run(wildcards):
-    """Return all samples and their cards; where a screening decides which there are, only once it has."""
+    """Return all samples and their cards; if a screening decides which those are, only once it is done."""
     if VARIANTS:
         checkpoints.select_candidates.get()
     confirmed = read_confirmed() if VARIANTS else RUN
@@ -102,7 +102,7 @@ def extractor_files(wildcards):
 
 
 def all_cores():
-    """Return all cores that Snakemake was given; one where jobs are sent elsewhere."""
+    """Return all cores that Snakemake was given; one where jobs are submitted elsewhere."""
     return workflow.resource_settings.cores or 1
 
 

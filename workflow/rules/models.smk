@@ -3,9 +3,9 @@ TRAINED = [name for name in RUN.classifiers if name not in FETCHED]
 MODEL_SETTINGS = {name: settings.recorded() for name, settings in TRAINED_MODELS.items()}
 
 
-# Outputs are named file by file, because a folder would be deleted with the state from which a killed training goes on.
-# Trainings update them: otherwise Snakemake would delete the old checkpoint first, and DVC refuses to work where one
-# that it tracks is missing.
+# Outputs are named file by file, because a folder would be deleted with the state from which a killed training
+# continues. Trainings update them: otherwise Snakemake would delete the old checkpoint first, and DVC refuses to work
+# where one that it tracks is missing.
 
 
 if RUN.diffusion.source:
@@ -53,7 +53,7 @@ else:
             f"{RESULTS}/logs/train_diffusion.log",
         benchmark:
             f"{RESULTS}/benchmarks/train_diffusion.tsv"
-        # The longest job starts first, and the others fill the cores that it leaves.
+        # The longest job starts first, and the others fill the cores that it leaves free.
         priority: 1
         threads: 2
         resources:

@@ -22,13 +22,13 @@ MODEL_CONFIG = f"{DATA}/config.yaml"
 RUN_CONFIG = f"{RESULTS}/config.yaml"
 
 TABLES = [f"{RESULTS}/{file.name}" for file in tables.RESULT_FILES if file.key and file.belongs_to(RUN)]
-# The screening's results, and the run that is left when it has chosen. Without a screening that is the run itself.
+# The screening's results, and the run that confirms its choice. Without a screening that is the run itself.
 SCREENING = RESULTS / screening.FOLDER
 SCREENING_CONFIG = f"{SCREENING}/config.yaml"
 CONFIRMED_CONFIG = f"{RESULTS}/confirmed.yaml" if VARIANTS else RUN_CONFIG
 
 
-# A training and a fetch make the same files, so the functions below serve for both.
+# A training and a fetch make the same files, so the functions below work for both.
 
 
 def diffusion_files():

@@ -1,10 +1,10 @@
-# Which jobs a call needs. Snakemake 9.27 leaves out jobs behind a checkpoint that stands, and they are put back here.
+# Which jobs a call needs. Snakemake 9.27 forgets jobs that depend on an up-to-date checkpoint; this adds them back.
 from snakemake import workflow as engine
 from snakemake.dag import DAG
 
 
 class Triggers:
-    """Which jobs run because another one does, read from all jobs that depend on it; an ancient input is no reason."""
+    """Which jobs run because another one does, out of all that depend on it; an ancient input is not a reason."""
 
     def __init__(self, depending):
         self.depending = depending
@@ -15,11 +15,12 @@ class Triggers:
 
 
 class Plan(DAG):
-    """Snakemake's plan, in which a job behind an ancient input has reasons of its own to run.
+    """Snakemake's plan, except that a job with an ancient input gets its own reasons to run.
 
-    Snakemake looks for no reason to run a job if one before it runs, since it will run for that. It forgets that an
-    ancient input does not pass this on: where the data were prepared again and the checkpoints stood, it drew no samples,
-    however many were missing or of other settings, and called the run complete.
+    Snakemake does not look for a job's own reasons to run if a job that it depends on runs, since it will run because
+    of that. It forgets that an ancient input does not pass this on: where the data were prepared again and the
+    checkpoints were up to date, it drew no samples, however many were missing or had other settings, and called the run
+    complete.
     """
 
     looks_for_reasons = False

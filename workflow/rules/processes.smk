@@ -1,4 +1,4 @@
-# What every process of a run inherits: how it takes a signal, and its environment.
+# What every process of a run inherits: how it handles a signal, and its environment.
 import signal
 
 from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
@@ -8,7 +8,7 @@ from nonrobust_guidance.records.trainings import REPLACE_VARIABLE
 # it too, unless they set a handler as a training does.
 signal.signal(signal.SIGUSR1, signal.SIG_IGN)
 
-# By default glibc returns the memory of a guided step to the system, and the next step pays for the same pages again,
+# By default glibc returns the memory of a guided step to the system, and the next step has to get the same pages again,
 # which costs a tenth of the time at x0. These settings, read when a process starts, keep the memory, in huge pages.
 TUNABLES = ":".join(
     f"glibc.malloc.{setting}" for setting in ("hugetlb=1", "trim_threshold=2000000000", "mmap_threshold=1000000000")

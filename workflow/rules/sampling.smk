@@ -6,7 +6,7 @@ SHARDED = {name for name, method in METHODS.items() if SHARD_SIZE and method.num
 WHOLE = METHODS.keys() - SHARDED
 
 
-# A job draws with every seed, for a process takes seconds to start; sampling.shard_size spreads cells over jobs.
+# A job draws with every seed, because a process takes seconds to start; sampling.shard_size spreads cells over jobs.
 
 
 rule draw_samples:

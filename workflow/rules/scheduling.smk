@@ -1,13 +1,13 @@
-# When Snakemake looks for jobs to start. Snakemake 9.27 looks too often, and takes the time from the jobs.
+# When Snakemake looks for jobs to start. Snakemake 9.27 looks too often, which takes time away from the jobs.
 from snakemake import workflow as engine
 
 
 class Scheduler(engine.JobScheduler):
-    """Snakemake's scheduler, which looks again by the clock only where its limit on jobs a second held some back.
+    """Snakemake's scheduler, but with timed looks only where its limit on jobs per second held some back.
 
-    Otherwise a job that ends is what calls for a look. Snakemake orders the next look with each, so that every job that
-    ends adds one a second for the rest of the run; all that could start is looked at each time. After sixty jobs it
-    takes half a core.
+    Otherwise it is enough to look when a job ends. Snakemake schedules the next look with each look, so that every job
+    that ends adds one per second for the rest of the run, and each look goes through all jobs that could start. After
+    sixty jobs that takes half a core.
     """
 
     def _schedule_reevalutation(self, delay):

@@ -1,5 +1,5 @@
-# Screen, then confirm: with sampling.search every candidate of a method is drawn on few samples, and the chosen one goes
-# on to fresh ones. Which that is decides which samples there are, so it is a checkpoint.
+# Screen, then confirm: with sampling.search every candidate of a method is drawn on few samples, and the chosen one on
+# fresh samples. The choice decides which samples there are, so it is a checkpoint.
 if VARIANTS:
     SEARCH = RUN.sampling.search
 
@@ -103,7 +103,7 @@ if VARIANTS:
             runtime=10,
         params:
             config=RUN_CONFIG,
-            # All of the run is in the configuration of what is left to confirm.
+            # The configuration of the confirmed run contains the whole run.
             settings=RUN.resolved(),
         message:
             "Choosing each method's scale"

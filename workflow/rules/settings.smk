@@ -1,5 +1,5 @@
-# The settings that a job's result depends on: Snakemake runs the job again when they change, and only then. They are the
-# very values that the job's function is given, without what changes no result.
+# The settings that a job's result depends on: Snakemake runs the job again when they change, and only then. They are
+# exactly the values that the job's function gets, without those that change no result.
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,42 +20,42 @@ def fetching_settings(wildcards):
 
 
 def read_confirmed():
-    """Return the run that a screening has left to confirm."""
+    """Return the run that confirms a screening's choice."""
     return parse_confirmed(Path(CONFIRMED_CONFIG).read_bytes())
 
 
-# Snakemake asks for it several times a job, and parsing takes a tenth of a second.
+# Cached: Snakemake needs it several times per job, and parsing takes a tenth of a second.
 @lru_cache(maxsize=1)
 def parse_confirmed(content):
-    """Return the run that the bytes of its file say."""
+    """Return the run from the bytes of its file."""
     return parse_config(parse_yaml(content, CONFIRMED_CONFIG), CONFIRMED_CONFIG)
 
 
 def methods_now():
-    """Return the methods as a screening has left them; what it has not met yet, or without one, as the run has it."""
+    """Return the methods as a screening chose them; those not chosen yet, or without a screening, as in the run."""
     confirmed = read_confirmed().sampling.methods if VARIANTS and Path(CONFIRMED_CONFIG).is_file() else {}
     return {name: confirmed.get(name, method) for name, method in METHODS.items()}
 
 
 def drawing_settings(wildcards):
-    """Return all but the scales, which are jobs of their own."""
+    """Return everything but the scales, which have their own jobs."""
     method = methods_now()[wildcards.method].recorded()
     return CHAIN | {key: value for key, value in method.items() if key != "scales"}
 
 
 def screening_settings(wildcards):
-    """Return the same of a candidate of the screening."""
+    """Return the same for a candidate of the screening."""
     method = SCREENED.sampling.methods[wildcards.candidate].recorded()
     return CHAIN | {key: value for key, value in method.items() if key != "scales"}
 
 
 def scoring_guide(wildcards):
-    """Return the classifier that classifies the method's samples beside the judge, the empty text if there is none."""
+    """Return the classifier that classifies the method's samples besides the judge; the empty text if there is none."""
     return METHODS[wildcards.method].classifier or self_judge(RUN)
 
 
 def scoring_settings(wildcards):
-    """Return what the scores of a method and the rows' names depend on; an unguided one is shown to a guide too."""
+    """Return what the scores of a method and the rows' names depend on; a guide judges unguided samples too."""
     scoring, method = RUN.metrics.part(Scoring).recorded(), methods_now()[wildcards.method].recorded()
     cells = {"targets": list(RUN.sampling.targets), "seeds": list(RUN.sampling.seeds)}
     return scoring | cells | method | {"guide": scoring_guide(wildcards)}
@@ -74,7 +74,7 @@ def sensitivity_settings():
 
 
 def trajectory_settings(wildcards):
-    """Return what the trajectories depend on; of the method's scales it is the middle one."""
+    """Return what the trajectories depend on, including the middle one of the method's scales."""
     sampling, method = RUN.sampling, methods_now()[wildcards.method].recorded()
     own = {key: value for key, value in method.items() if key != "num_samples"}
     own["scales"] = middle_scale(method["scales"])
@@ -89,7 +89,7 @@ def signature_settings(run):
 
 
 def cost_settings(wildcards):
-    """Return what the cost depends on; nothing where the run does not ask for it."""
+    """Return what the cost depends on; nothing if the run does not measure it."""
     asked = RUN.metrics.cost
     methods = {name: method.recorded() for name, method in methods_now().items()}
     return asked and [asked.recorded(), CHAIN, methods, list(RUN.sampling.targets), RUN.sampling.seeds[0]]
@@ -103,5 +103,5 @@ def comparison_settings(wildcards):
 
 
 def page_settings(wildcards):
-    """Return what a page depends on beside its inputs."""
+    """Return what a page depends on besides its inputs."""
     return PAGES[wildcards.page].settings(RUN)

@@ -1,5 +1,5 @@
 # What happens between reading the workflow and its first job. Calls that only look (-n, --summary, --lint, ...) change
-# nothing: locks are released where Snakemake takes one, and all else is done when jobs are about to start.
+# nothing: locks are released where Snakemake takes one, and everything else is done when jobs are about to start.
 import fcntl
 import os
 import shlex
@@ -13,16 +13,16 @@ from snakemake.jobs import Job
 
 
 def release_locks_of_the_killed():
-    """Remove the locks that a killed Snakemake left here, unless another one lives.
+    """Remove the locks that a killed Snakemake left here, unless another one is running.
 
-    Snakemake itself never removes them, because it cannot tell whether their owner lives. Here all living ones share a
-    lock of the operating system, which ends with its process. One that gets this lock for itself alone is the only one.
-    On a file system without such locks nothing is removed, and Snakemake says what to do.
+    Snakemake itself never removes them, because it cannot tell whether their owner is still running. Here all running
+    ones share a lock of the operating system, which ends with its process. A Snakemake that gets this lock exclusively
+    is the only one. On a file system without such locks nothing is removed, and Snakemake says what to do.
     """
     folder = Path(".snakemake")
     try:
         folder.mkdir(exist_ok=True)
-        # Kept open, and so locked, as long as this process runs.
+        # Kept open, and so locked, for as long as this process runs.
         workflow.alive = (folder / "alive.lock").open("w")
         fcntl.flock(workflow.alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
         for lock in folder.glob("locks/*.lock"):
@@ -35,7 +35,7 @@ def release_locks_of_the_killed():
 
 
 def look_without_writing():
-    """Let Snakemake plan where it may not write, without a folder for its records and a check of protected outputs."""
+    """Let Snakemake plan in a read-only folder, without a folder for its records and a check of protected outputs."""
     if not Path(".snakemake").is_dir() and not os.access(".", os.W_OK):
         persistence, elsewhere = engine.FilePersistence, workflow.snakemake_tmp_dir / "persistence"
         engine.FilePersistence = lambda **options: persistence(**{**options, "path": elsewhere})
@@ -48,7 +48,8 @@ def look_without_writing():
 
 
 def prepare_with_cards(prepare):
-    """Return Snakemake's preparation of a plan or a run, extended so that other trainings are outdated at any age."""
+    """Return Snakemake's preparation of a plan or a run, extended to make other trainings outdated whatever their
+    age."""
 
     def prepare_dag(*args, lock_warn_only, **options):
         if not workflow.is_main_process:

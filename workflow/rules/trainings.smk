@@ -1,8 +1,7 @@
-# Which checkpoints stand, and which the run would train again.
-#
-# Snakemake has no record of a checkpoint that DVC or a colleague brought, and its age says nothing. Its card decides: if
-# the card names these data and settings, the checkpoint stands however old it is. Any other checkpoint is another
-# training, which took its time to make, so it is replaced only if --config replace=... names it.
+# Which checkpoints are up to date, and which the run would train again. Snakemake has no record of a checkpoint that
+# DVC or a colleague brought, and its age says nothing. Its card decides: if the card has these data and settings, the
+# checkpoint is up to date however old it is. Any other checkpoint is a different training, which took time to make, so
+# it is replaced only if --config replace=... names it.
 import sys
 
 from nonrobust_guidance.models.origins import fetched_models, trained_models
@@ -20,13 +19,13 @@ def model_files(name):
 
 
 def training_data(name):
-    """Return the manifest of what a model is trained on. A checkpoint that stands may be older than it."""
+    """Return the manifest of a model's training data. An up-to-date checkpoint may be older than it."""
     manifest = f"{DATA}/manifest.json"
     return ancient(manifest) if name in VOUCHED else manifest
 
 
 def describe_other(name):
-    """Say how a checkpoint is another training than the run asks for, and what to do."""
+    """Say how a checkpoint's training differs from the run's, and what to do."""
     folder, reason = f"{CHECKPOINTS}/{name}", OTHERS[name]
     if name in REPLACED:
         return f"{folder} is replaced: {reason}"
@@ -39,7 +38,7 @@ def describe_other(name):
 
 
 def require_leave_to_replace():
-    """End with a sentence for each training that would be lost without leave."""
+    """End with a sentence for each training that would be lost without permission."""
     made = {file for job in workflow.dag.needrun_jobs() for file in job.output}
     lost = [name for name in OTHERS if name not in REPLACED and not made.isdisjoint(model_files(name))]
     if lost:
