@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nonrobust_guidance.data import Dataset
+from nonrobust_guidance.data.settings import NumImages
 from nonrobust_guidance.devices import wait_for
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance.method import Guidance
@@ -29,6 +30,8 @@ SAMPLING, GUIDANCE, TRAINING = f"{UNET}, sampling", f"{CLASSIFIER}, guidance", "
 
 # The images of all splits, of the sources whose size is known without fetching them.
 PUBLISHED_SIZES = {"celeba": 162_770 + 19_867 + 19_962, "celebahq": 30_000}
+# The same of one class, where a run need not have them all.
+PUBLISHED_CLASS_SIZES = {"fashion_mnist": 7_000}
 
 
 class Passes(NamedTuple):
@@ -154,9 +157,12 @@ def training_passes(run: Models) -> dict[str, Passes]:
 
 
 def dataset_size(dataset: Dataset) -> int | None:
-    """Return how many images are prepared, None where the folder they come from has to be counted first."""
-    if dataset.num_images and dataset.num_images.counts():
-        return sum(dataset.num_images.counts().values())
+    """Return how many images are prepared at most, None where the folder they come from has to be counted first."""
+    limits = dataset.num_images.counts() if dataset.num_images else {}
+    if len(limits) == len(NumImages.model_fields):
+        return sum(limits.values())
+    if dataset.kind in PUBLISHED_CLASS_SIZES:
+        return PUBLISHED_CLASS_SIZES[dataset.kind] * len(dataset.classes)
     return PUBLISHED_SIZES.get(dataset.kind)
 
 

@@ -162,12 +162,12 @@ def find_or_fetch(root: Path) -> dict[str, Path]:
     Raises:
         UserError: They are not complete and cannot be downloaded, or the disk is too small or not to be written to.
     """
-    places = [_files_in(folder) for folder in (root, root / _TORCHVISION, _DEBIAN)]
-    complete = next((files for files in places if len(files) == len(PUBLISHED)), None)
-    if complete:
-        return complete
+    found = _find(root)
+    if len(found) == len(PUBLISHED):
+        return found
     require_space(root, _NUM_BYTES, f"Fashion-MNIST in {root}")
     from torchvision.datasets import FashionMNIST  # takes seconds to import
+    from torchvision.datasets.utils import check_integrity
 
     try:
         with naming(root):
@@ -176,19 +176,28 @@ def find_or_fetch(root: Path) -> dict[str, Path]:
         raise
     except Exception as error:  # of urllib, gzip, torchvision: what they have in common is that it failed
         reason = " ".join(str(error).split()) or type(error).__name__
-        most = max(places[:2], key=len)
-        missing = ", ".join(f"{name}.gz" for name in PUBLISHED if name not in most)
+        wrong = [
+            name
+            for name, md5 in FashionMNIST.resources
+            if name.removesuffix(".gz") not in found and not check_integrity(root / _TORCHVISION / name, md5)
+        ]
         raise UserError(
-            f"Fashion-MNIST cannot be completed in {root} ({reason}): missing are {missing}; put them there, from "
-            f"{_PAGE}, or install Debian's package dataset-fashion-mnist"
+            f"Fashion-MNIST cannot be completed in {root} ({reason}): missing or damaged are {', '.join(wrong)}; put "
+            f"them there, from {_PAGE}, or install Debian's package dataset-fashion-mnist"
         ) from None
-    return _files_in(root / _TORCHVISION)
+    return _find(root)
 
 
-def _files_in(folder: Path) -> dict[str, Path]:
-    """Return those of the four files that a folder has, unpacked if it has both."""
-    paths = {name: (folder / name, folder / f"{name}.gz") for name in PUBLISHED}
-    return {name: path for name, both in paths.items() if (path := next(filter(Path.is_file, both), None))}
+def _find(root: Path) -> dict[str, Path]:
+    """Return the path of each of the files that is somewhere, by its name in `PUBLISHED`, which holds for all places."""
+    folders = (root, root / _TORCHVISION, _DEBIAN)
+    found = {}
+    for name in PUBLISHED:
+        candidates = (folder / file for folder in folders for file in (name, f"{name}.gz"))
+        path = next(filter(Path.is_file, candidates), None)
+        if path is not None:
+            found[name] = path
+    return found
 
 
 def read_values(path: Path, published: Published) -> NDArray[np.uint8]:
