@@ -57,7 +57,7 @@ class Cost:
         unsearched: samples that the run would draw without its ``sampling.search``; None if it has none.
         passes: by network and purpose, such as "U-Net, sampling"; in single images.
         sample_bytes: of the files of samples, at most.
-        data_bytes: of the prepared data set; None where its size is not known yet.
+        data_bytes: of the prepared data set, at most; None where its size is not known yet.
     """
 
     cells: int

@@ -189,7 +189,7 @@ def find_or_fetch(root: Path) -> dict[str, Path]:
 
 
 def _find(root: Path) -> dict[str, Path]:
-    """Return the path of each of the files that is somewhere, by its name in `PUBLISHED`, which holds for all places."""
+    """Return the paths of those of the four files that are there; `PUBLISHED` holds for them wherever they lie."""
     folders = (root, root / _TORCHVISION, _DEBIAN)
     found = {}
     for name in PUBLISHED:
