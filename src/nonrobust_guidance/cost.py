@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 
 from nonrobust_guidance.data import Dataset
+from nonrobust_guidance.data.settings import NumImages
 from nonrobust_guidance.devices import wait_for
 from nonrobust_guidance.errors import UserError
 from nonrobust_guidance.guidance.method import Guidance
@@ -29,6 +30,8 @@ SAMPLING, GUIDANCE, TRAINING = f"{UNET}, sampling", f"{CLASSIFIER}, guidance", "
 
 # The number of images in all splits, for the sources whose size is known without fetching them.
 PUBLISHED_SIZES = {"celeba": 162_770 + 19_867 + 19_962, "celebahq": 30_000}
+# The same for one class, where a run need not have all classes.
+PUBLISHED_CLASS_SIZES = {"fashion_mnist": 7_000}
 
 
 class Passes(NamedTuple):
@@ -54,7 +57,7 @@ class Cost:
         unsearched: samples that the run would draw without its ``sampling.search``; None if it has none.
         passes: by network and purpose, such as "U-Net, sampling"; in single images.
         sample_bytes: of the files of samples, at most.
-        data_bytes: of the prepared data set; None where its size is not known yet.
+        data_bytes: of the prepared data set, at most; None where its size is not known yet.
     """
 
     cells: int
@@ -154,9 +157,12 @@ def training_passes(run: Models) -> dict[str, Passes]:
 
 
 def dataset_size(dataset: Dataset) -> int | None:
-    """Return how many images are prepared; None where a folder would have to be counted first."""
-    if dataset.num_images and dataset.num_images.counts():
-        return sum(dataset.num_images.counts().values())
+    """Return how many images are prepared at most; None where a folder would have to be counted first."""
+    limits = dataset.num_images.counts() if dataset.num_images else {}
+    if len(limits) == len(NumImages.model_fields):
+        return sum(limits.values())
+    if dataset.kind in PUBLISHED_CLASS_SIZES:
+        return PUBLISHED_CLASS_SIZES[dataset.kind] * len(dataset.classes)
     return PUBLISHED_SIZES.get(dataset.kind)
 
 

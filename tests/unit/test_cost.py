@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from sections import dataset_of
 
 import nonrobust_guidance as ng
 from nonrobust_guidance import cost
@@ -121,3 +122,16 @@ def test_throughput_is_measured_on_the_runs_own_networks(tiny, monkeypatch):
     rates = cost.measure_throughput(tiny, torch.device("cpu"))
     assert rates.keys() == {cost.UNET, cost.CLASSIFIER}
     assert min(rates.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "size"),
+    [
+        ({}, 70_000),
+        ({"classes": ["bag", "coat"]}, 14_000),
+        ({"num_images": {"train": 300, "validation": 20, "test": 100}}, 420),
+        ({"num_images": {"validation": 20}}, 70_000),  # the other splits are whole
+    ],
+)
+def test_the_images_of_fashion_mnist_are_those_of_its_classes_and_limits(changes, size):
+    assert cost.dataset_size(dataset_of({"name": "fashion", "kind": "fashion_mnist", **changes})) == size

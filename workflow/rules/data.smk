@@ -17,8 +17,8 @@ rule prepare_data:
         f"{RESULTS}/benchmarks/prepare_data.tsv"
     threads: 1
     resources:
-        # torchvision holds CelebA's lists as Python numbers, which take much memory.
-        mem_mb=3000 if RUN.dataset.kind == "celeba" else 1000,
+        # torchvision holds CelebA's lists as Python numbers, which take much memory, and all of Fashion-MNIST.
+        mem_mb={"celeba": 3000, "fashion_mnist": 2000}.get(RUN.dataset.kind, 1000),
         runtime=60 if RUN.dataset.kind == "sportballs" else 480,
     params:
         config=MODEL_CONFIG,
