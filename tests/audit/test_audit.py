@@ -79,11 +79,12 @@ def publish(finished: Path, directory: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     pipeline = (directory / "dvc.yaml").read_text()
     pipeline = pipeline.replace("run: default", "run: tiny").replace("sportballs-32", "sportballs-tiny")
-    # The tiny run has no screening.
+    # The tiny run has no screening, and no published run stands beside it.
     stages = yaml.safe_load(pipeline)
+    del stages["stages"]["frontier"]
     for stage in stages["stages"].values():
         for kind in ("deps", "outs"):
-            stage[kind] = [entry for entry in stage.get(kind, []) if not re.search("selection", str(entry))]
+            stage[kind] = [entry for entry in stage.get(kind, []) if not re.search("selection|frontier", str(entry))]
     (directory / "dvc.yaml").write_text(yaml.safe_dump(stages, sort_keys=False))
     entry = yaml.safe_load((ROOT / "data.dvc").read_text())
     outs = [{"path": out["path"]} for out in entry["outs"]]
@@ -357,8 +358,9 @@ def stages() -> Sequence[str]:
 
 
 def test_a_stage_has_the_same_name_everywhere() -> None:
-    assert list(stages()) == ["data", "models", "sampling", "metrics", "report"]
-    for stage in stages():
+    *own, _ = stages()  # the last one is another run
+    assert own == ["data", "models", "sampling", "metrics", "report"]
+    for stage in own:
         assert (ROOT / "workflow/rules" / f"{stage}.smk").is_file()
         assert (ROOT / "src/nonrobust_guidance" / stage).is_dir()
         assert re.search(f"^rule {stage}:$", (ROOT / "Snakefile").read_text(), re.MULTILINE)

@@ -27,7 +27,7 @@ TABLES = [file for file in RESULT_FILES if file.key]
 
 def test_what_is_published_is_what_git_and_dvc_hold() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    for run, stage in {"default": stages["metrics"]}.items():
+    for run, stage in {"default": stages["metrics"], "frontier": stages["frontier"]}.items():
         names = {file.name for file in published_of(run)} | {SUMMARY}
         assert names == {path.name for path in (ROOT / "published" / run).iterdir()}
         recorded = [path for kind in ("outs", "metrics") for entry in stage.get(kind, []) for path in entry]
@@ -41,7 +41,7 @@ def published_of(run: str) -> list[ResultFile]:
 
 @pytest.mark.parametrize(
     ("run", "file"),
-    [(run, file) for run in ("default",) for file in published_of(run) if file.key],
+    [(run, file) for run in ("default", "frontier") for file in published_of(run) if file.key],
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_a_published_table_has_the_columns_and_its_key_names_one_row(run: str, file: ResultFile) -> None:
