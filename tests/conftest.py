@@ -29,7 +29,7 @@ from filelock import FileLock
 from local_hub import LocalHub
 from torch import Tensor, nn
 from torch.nn import functional as F
-from warm_jobs import python_with_warm_kernels
+from warm_programs import python_with_warm_kernels
 
 from nonrobust_guidance.config import Run, parse_config
 from nonrobust_guidance.fetching import sha256_of

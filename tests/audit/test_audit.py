@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from release import CODE, OF_DVC, unpack_release
-from warm_jobs import path_to_warm_jobs
+from warm_programs import path_to_warm_programs
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ("--config", "config/tiny.yaml")
@@ -37,7 +37,14 @@ def environment(directory: Path) -> dict[str, str]:
     nowhere = {name: str(directory / ".nowhere") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")}
     git = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
     person = {f"GIT_{role}_{what}": "a@b" for role in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return {**os.environ, **nowhere, **git, **person, "PATH": path_to_warm_jobs(), "PYTHONPATH": str(directory / "src")}
+    return {
+        **os.environ,
+        **nowhere,
+        **git,
+        **person,
+        "PATH": path_to_warm_programs(),
+        "PYTHONPATH": str(directory / "src"),
+    }
 
 
 def attempt(directory: Path, *command: str) -> subprocess.CompletedProcess[str]:

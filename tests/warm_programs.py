@@ -1,9 +1,9 @@
-"""The workflow's jobs, and the kernels of its notebooks, without the imports that take most of their time in tests.
+"""Jobs of the workflow, notebooks, Snakemake and DVC, without the imports that take most of their time in tests.
 
-A server has imported the libraries that they use, none of this project's code, and forks for each. What Snakemake finds
-on its PATH as ``nonrobust-guidance`` is a client: it hands over its words, environment, folder and files, passes on
-signals, and ends as the job ends; if it is killed, so is the job. Each job imports the project's code itself, from
-wherever its PYTHONPATH says. A kernel's client is what a job takes for the Python interpreter.
+A server has imported the libraries that they use, none of this project's code, and forks for each call. The PATH has a
+client for each: it hands over its words, environment, folder and files, passes on signals, and ends as the program
+ends; if it is killed, so is the program. Each call imports the project's code itself, from wherever its PYTHONPATH
+says. A client for notebook kernels stands in for the Python interpreter inside a job.
 """
 
 import array
@@ -13,6 +13,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ from tempfile import mkdtemp
 
 FORKS = multiprocessing.get_context("fork")
 FILES = array.array("i", (0, 1, 2))
+PROGRAMS = {"bin/nonrobust-guidance": "nonrobust_guidance.cli", "bin/snakemake": "snakemake", "bin/dvc": "dvc"}
+"""Where a client lies, and what `python -m` runs as its program."""
 CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, sys
 
@@ -53,25 +56,26 @@ os._exit(status)
 @cache
 def warm_folder() -> Path:
     """Start this process's server, and return a folder with its clients."""
-    folder = Path(mkdtemp(prefix="warm-jobs-"))
+    folder = Path(mkdtemp(prefix="warm-programs-"))
     address = str(folder / "socket")
     (folder / "bin").mkdir()
     # Only what asks for this interpreter by name gets the kernels' client, nobody who looks for a Python on the PATH.
-    for name, module in {"bin/nonrobust-guidance": "nonrobust_guidance.cli", "python": ""}.items():
+    for name, module in {**PROGRAMS, "python": ""}.items():
         client = folder / name
         client.write_text(CLIENT.format(python=sys.executable, address=address, module=module))
         client.chmod(0o755)
     # Without -P, jobs would find the tests' modules.
     command = [sys.executable, "-P", __file__, address]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    atexit.register(server.kill)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
+    atexit.register(shutil.rmtree, folder)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
     return folder
 
 
-def path_to_warm_jobs(programs: str | Path | None = None) -> str:
-    """Return a PATH on which the jobs' client comes first, then this interpreter's programs, then others."""
+def path_to_warm_programs(programs: str | Path | None = None) -> str:
+    """Return a PATH on which the clients come first, then this interpreter's programs, then others."""
     folders = (warm_folder() / "bin", Path(sys.executable).parent, programs or os.environ["PATH"])
     return os.pathsep.join(map(str, folders))
 
@@ -82,19 +86,22 @@ def python_with_warm_kernels() -> str:
 
 
 def serve(address: str) -> None:
-    """Take jobs until the end of the process."""
+    """Take calls until the process that started the server is gone, and with it the other end of stdin."""
     import cleanfid.features
     import diffusers
+    import dvc.commands.repro
     import ipykernel.kernelapp
     import matplotlib_inline.backend_inline
     import nbconvert
     import papermill
     import scipy.stats
     import seaborn
+    import snakemake.cli
+    import snakemake.scheduling.job_scheduler
     import torchvision.models
 
     _ = cleanfid.features, diffusers.UNet2DModel, ipykernel.kernelapp, matplotlib_inline.backend_inline, nbconvert
-    _ = papermill, scipy.stats, seaborn, torchvision.models
+    _ = dvc.commands.repro, papermill, scipy.stats, seaborn, snakemake.scheduling.job_scheduler, torchvision.models
     # Else every job copies all of these modules, as a collection touches them.
     gc.freeze()
     # Nobody waits for those that watch a job.
@@ -103,7 +110,7 @@ def serve(address: str) -> None:
     listener.bind(address)
     listener.listen(64)
     print("ready", flush=True)
-    while True:
+    while sys.stdin not in wait([listener, sys.stdin]):
         client, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
