@@ -1,9 +1,10 @@
-"""Jobs of the workflow, notebooks, Snakemake and DVC, without the imports that take most of their time in tests.
+"""Jobs of the workflow, and its notebooks, without the imports that take most of their time in tests.
 
-A server has imported the libraries that they use, none of this project's code, and forks for each call. The PATH has a
-client for each: it hands over its words, environment, folder and files, passes on signals, and ends as the program
-ends; if it is killed, so is the program. Each call imports the project's code itself, from wherever its PYTHONPATH
-says. A client for notebook kernels stands in for the Python interpreter inside a job.
+A server has imported the libraries that they use, none of this project's code, and forks for each call. What the PATH
+has as ``nonrobust-guidance`` is a client: it hands over its words, environment, folder and files, passes on signals,
+and ends as the job ends; if it is killed, so is the job, a moment later. Each job imports the project's code itself,
+from wherever its PYTHONPATH says. A client for notebook kernels stands in for the Python interpreter inside a job.
+Snakemake and DVC are started as they are: their locks ask whether a process that was killed still lives.
 """
 
 import array
@@ -27,8 +28,6 @@ from tempfile import mkdtemp
 
 FORKS = multiprocessing.get_context("fork")
 FILES = array.array("i", (0, 1, 2))
-PROGRAMS = {"bin/nonrobust-guidance": "nonrobust_guidance.cli", "bin/snakemake": "snakemake", "bin/dvc": "dvc"}
-"""Where a client lies, and what `python -m` runs as its program."""
 CLIENT = """#!{python} -IS
 import array, json, os, signal, socket, sys
 
@@ -60,7 +59,7 @@ def warm_folder() -> Path:
     address = str(folder / "socket")
     (folder / "bin").mkdir()
     # Only what asks for this interpreter by name gets the kernels' client, nobody who looks for a Python on the PATH.
-    for name, module in {**PROGRAMS, "python": ""}.items():
+    for name, module in {"bin/nonrobust-guidance": "nonrobust_guidance.cli", "python": ""}.items():
         client = folder / name
         client.write_text(CLIENT.format(python=sys.executable, address=address, module=module))
         client.chmod(0o755)
@@ -89,19 +88,16 @@ def serve(address: str) -> None:
     """Take calls until the process that started the server is gone, and with it the other end of stdin."""
     import cleanfid.features
     import diffusers
-    import dvc.commands.repro
     import ipykernel.kernelapp
     import matplotlib_inline.backend_inline
     import nbconvert
     import papermill
     import scipy.stats
     import seaborn
-    import snakemake.cli
-    import snakemake.scheduling.job_scheduler
     import torchvision.models
 
     _ = cleanfid.features, diffusers.UNet2DModel, ipykernel.kernelapp, matplotlib_inline.backend_inline, nbconvert
-    _ = dvc.commands.repro, papermill, scipy.stats, seaborn, snakemake.scheduling.job_scheduler, torchvision.models
+    _ = papermill, scipy.stats, seaborn, torchvision.models
     # Else every job copies all of these modules, as a collection touches them.
     gc.freeze()
     # Nobody waits for those that watch a job.
@@ -138,6 +134,7 @@ def watch(client: socket.socket) -> None:
             with suppress(ProcessLookupError):
                 os.killpg(job.pid, signal.SIGKILL)
             job.kill()
+            job.join()
             return
         os.kill(job.pid, signals[0])
     job.join()
