@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from warm_programs import path_to_warm_programs
+from warm_jobs import path_to_warm_jobs
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "config" / "tiny.yaml"
@@ -53,9 +53,7 @@ def call_snakemake(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     words = ["snakemake", *map(str, arguments)]
     with TemporaryDirectory() as folder:
         files = [Path(folder, name) for name in ("stdout", "stderr")]
-        process = FORKS.Process(
-            target=run_as_typed, args=(words, {**os.environ, "PATH": path_to_warm_programs()}, *files)
-        )
+        process = FORKS.Process(target=run_as_typed, args=(words, {**os.environ, "PATH": path_to_warm_jobs()}, *files))
         process.start()
         process.join()
         assert process.exitcode is not None

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import yaml
 from release import CODE, OF_DVC, unpack_release
-from warm_programs import path_to_warm_programs
+from warm_jobs import path_to_warm_jobs
 
 ROOT = Path(__file__).parents[2]
 CONFIG = ("--config", "config/tiny.yaml")
@@ -42,7 +42,7 @@ def environment(directory: Path) -> dict[str, str]:
         **nowhere,
         **git,
         **person,
-        "PATH": path_to_warm_programs(),
+        "PATH": path_to_warm_jobs(),
         "PYTHONPATH": str(directory / "src"),
     }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 from release import unpack_release
-from warm_programs import path_to_warm_programs
+from warm_jobs import path_to_warm_jobs
 
 CONFIG = ("--config", "config/default.yaml")
 CHECKPOINTS = Path("data/sportballs-32/checkpoints")
@@ -40,7 +40,7 @@ def attempt(
     directory: Path, *command: str, programs: str | Path = os.environ["PATH"], **further: str
 ) -> subprocess.CompletedProcess[str]:
     """Call a program with the environment active, and with no settings of git or of DVC."""
-    path = path_to_warm_programs(programs)
+    path = path_to_warm_jobs(programs)
     settings = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1", "PYTHONPATH": str(directory / "src")}
     settings |= {name: str(directory / ".nowhere") for name in ("DVC_GLOBAL_CONFIG_DIR", "DVC_SYSTEM_CONFIG_DIR")}
     environment = {**os.environ, **settings, "PATH": path, **further}

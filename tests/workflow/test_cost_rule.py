@@ -1,26 +1,19 @@
 """The plan of a run that measures what its samples cost, and that draws by rejection."""
 
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import yaml
-
-ROOT = Path(__file__).parents[2]
+from commands import TINY, snakemake
 
 
 def test_the_cost_is_measured_on_one_thread_and_has_a_page(tmp_path: Path) -> None:
-    run = yaml.safe_load((ROOT / "config" / "tiny.yaml").read_text())
+    run = yaml.safe_load(TINY.read_text())
     guided = {"classifier": "nonrobust", "at": "x0", "scales": [1, 3]}
     run["sampling"]["methods"] = {"free": {}, "kept": {"reject": {"classifier": "nonrobust"}}, "guided": guided}
     run["metrics"]["cost"] = {"rounds": 1}
     (tmp_path / "run.yaml").write_text(yaml.safe_dump(run))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", tmp_path]
-    command += ["--configfile", tmp_path / "run.yaml", "--cores", "3", "--dry-run", "--printshellcmds"]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    done = snakemake(tmp_path, "--dry-run", "--printshellcmds", config=tmp_path / "run.yaml", cores=3)
     assert done.returncode == 0, done.stderr
     told = done.stdout + done.stderr
     (job,) = re.findall(r"Measuring what samples of each method cost.*?\n\n", told, re.DOTALL)

@@ -1,13 +1,13 @@
 # The settings that a job's result depends on: Snakemake runs the job again when they change, and only then. They are
 # exactly the values that the job's function gets, without those that change no result.
+import os
 from functools import lru_cache
 from pathlib import Path
 
-from nonrobust_guidance.config import parse_config
+from nonrobust_guidance.config import load_config
 from nonrobust_guidance.metrics.cells import middle_scale, self_judge
 from nonrobust_guidance.metrics.settings import NoiseAccuracy, Scoring
 from nonrobust_guidance.sampling.settings import Chain
-from nonrobust_guidance.yaml_files import parse_yaml
 
 CHAIN = RUN.sampling.part(Chain).recorded()
 BOOTSTRAP = RUN.metrics.bootstrap.recorded()
@@ -21,14 +21,15 @@ def fetching_settings(wildcards):
 
 def read_confirmed():
     """Return the run that confirms a screening's choice."""
-    return parse_confirmed(Path(CONFIRMED_CONFIG).read_bytes())
+    file = os.stat(CONFIRMED_CONFIG)
+    return load_confirmed((file.st_ino, file.st_mtime_ns, file.st_size))
 
 
 # Cached: Snakemake needs it several times per job, and parsing takes a tenth of a second.
 @lru_cache(maxsize=1)
-def parse_confirmed(content):
-    """Return the run from the bytes of its file."""
-    return parse_config(parse_yaml(content, CONFIRMED_CONFIG), CONFIRMED_CONFIG)
+def load_confirmed(version):
+    """Return the run from this version of its file, which is replaced and never changed in place."""
+    return load_config(Path(CONFIRMED_CONFIG))
 
 
 def methods_now():

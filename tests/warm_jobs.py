@@ -55,7 +55,7 @@ os._exit(status)
 @cache
 def warm_folder() -> Path:
     """Start this process's server, and return a folder with its clients."""
-    folder = Path(mkdtemp(prefix="warm-programs-"))
+    folder = Path(mkdtemp(prefix="warm-jobs-"))
     address = str(folder / "socket")
     (folder / "bin").mkdir()
     # Only what asks for this interpreter by name gets the kernels' client, nobody who looks for a Python on the PATH.
@@ -73,7 +73,7 @@ def warm_folder() -> Path:
     return folder
 
 
-def path_to_warm_programs(programs: str | Path | None = None) -> str:
+def path_to_warm_jobs(programs: str | Path | None = None) -> str:
     """Return a PATH on which the clients come first, then this interpreter's programs, then others."""
     folders = (warm_folder() / "bin", Path(sys.executable).parent, programs or os.environ["PATH"])
     return os.pathsep.join(map(str, folders))
